@@ -1,0 +1,1 @@
+"""The core of Distill: collects, keeps and digests content, and speaks gRPC."""

@@ -1,0 +1,49 @@
+"""Instants, and the seeds' prose for durations. Everything is UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,9})([smhd])")
+
+
+def utc_now() -> datetime:
+    """The current instant. Rules get it as an argument; only the edges call this."""
+    return datetime.now(UTC)
+
+
+def whole_seconds(instant: datetime) -> datetime:
+    """The instant without its fraction: the seeds print whole seconds."""
+    return instant.astimezone(UTC).replace(microsecond=0)
+
+
+def parse_duration(text: str) -> timedelta:
+    """`30m`, `2h`, `7d`, `45s`; ValueError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("must be a number followed by s, m, h or d, such as 30m")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def in_words(duration: timedelta, *, parts: int = 2) -> str:
+    """The largest units in words, such as `2 days, 3 hours` (seed 002, /unwatch)."""
+    seconds = max(0, int(duration.total_seconds()))
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, seconds = divmod(rest, 60)
+    counted = [(days, "day"), (hours, "hour"), (minutes, "minute"), (seconds, "second")]
+    first = next((i for i, (n, _) in enumerate(counted) if n), len(counted) - 1)
+    shown = [(n, unit) for n, unit in counted[first : first + parts] if n] or [counted[-1]]
+    return ", ".join(f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in shown)
+
+
+def uptime(duration: timedelta) -> str:
+    """Python's own form, such as `2 days, 3:24:15` (seed 002, /health)."""
+    return str(timedelta(seconds=int(duration.total_seconds())))
+
+
+def iso(instant: datetime) -> str:
+    """ISO 8601 in whole seconds, such as `2024-01-10T10:00:00Z`."""
+    return whole_seconds(instant).strftime("%Y-%m-%dT%H:%M:%SZ")

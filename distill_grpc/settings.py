@@ -1,0 +1,213 @@
+"""Every setting, once: its variable, its meaning, its default, and what is allowed.
+
+Read from the environment and from `.env` in the working directory. `load()` raises `SettingsError`
+with one line that names the variable; the README's table is held against this class by a test.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from distill_grpc.clock import parse_duration
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text is one line for the person who set it."""
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _empty_is_unset(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+
+
+class Settings(BaseSettings):
+    """What an operator can choose. Each field is the variable `DISTILL_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DISTILL_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: OptionalText = Field(
+        None,
+        description="PostgreSQL, `postgresql://…`; unset: embedded PostgreSQL in the data directory",
+    )
+    data_dir: Path = Field(
+        Path(".distill"), description="where the embedded database and the local keys live"
+    )
+    http_address: str = Field("127.0.0.1:8080", description="the REST facade's address")
+    grpc_address: str = Field("127.0.0.1:50051", description="the gRPC core's address")
+    service_name: OptionalText = Field(
+        None,
+        description="name in `/api` and `/capabilities`; unset: `distill`, or `<source>-feeder` "
+        "where one source is enabled",
+    )
+    sources: Names = Field(
+        (),
+        description="comma-separated sources that this instance serves; unset: all that are built in",
+    )
+    mock: bool = Field(
+        False, description="`1`: platforms are played by mock data, and errors can be simulated"
+    )
+    jwt_jwks_url: OptionalText = Field(
+        None, description="the token issuer's keys (Clerk); unset: the local issuer's keys"
+    )
+    jwt_issuer: OptionalText = Field(
+        None, description="required `iss`; unset: not checked beyond the local issuer"
+    )
+    jwt_audience: OptionalText = Field(None, description="required `aud`")
+    jwt_authorized_parties: Names = Field((), description="allowed `azp`, comma-separated")
+    local_issuer: bool = Field(
+        True,
+        description="`1`: tokens of the local issuer open everything; `0`: they open `/api/v1` only; "
+        "unset: `1` where no JWKS URL is set, else `0`",
+    )
+    auth_action_url: OptionalText = Field(
+        None, description="`action_url` in `authentication_failed`"
+    )
+    encryption_keys: Names = Field(
+        (),
+        description="comma-separated keys for stored credentials, newest first, each 32 bytes in "
+        "base64; unset: a key made in the data directory",
+    )
+    api_calls_per_minute: int = Field(
+        100, ge=1, le=1_000_000, description="incoming calls per user and minute"
+    )
+    sync_frequency: Duration = Field(
+        timedelta(minutes=30), description="default time between syncs, 5m to 24h"
+    )
+    sync_min_interval: Duration = Field(
+        timedelta(minutes=5),
+        description="a sync asked for sooner than this after the last one, without `force`, is "
+        "`rate_limited`",
+    )
+    raw_retention: Duration = Field(
+        timedelta(days=7), description="how long items and their raw data are kept"
+    )
+    summary_retention: Duration = Field(
+        timedelta(days=30), description="how long summaries are kept"
+    )
+    allow_private_addresses: bool = Field(
+        False, description="`1`: user-given URLs may point at private or loopback addresses"
+    )
+    redis_url: OptionalText = Field(
+        None,
+        description="shared counters for a fleet; unset: shared by the processes of one machine",
+    )
+    cors_origins: Names = Field(
+        (), description="origins that browsers may call from, comma-separated, or `*`; unset: none"
+    )
+    grpc_reflection: Literal["auto", "0", "1"] = Field(
+        "auto", description="gRPC server reflection; `auto`: only on a loopback address"
+    )
+    processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="serving processes of `distill serve`; `0`: one for each CPU core",
+    )
+    worker_concurrency: int = Field(
+        8, ge=1, le=256, description="syncs that one worker runs side by side"
+    )
+    log_format: Literal["json", "console", "auto"] = Field(
+        "auto", description="`json` or `console`; `auto`: `console` on a terminal, else `json`"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info`, `warning` or `error`"
+    )
+
+    @field_validator("http_address", "grpc_address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65_535:
+            raise ValueError("must be host:port, such as 127.0.0.1:8080")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("must be a PostgreSQL address, postgresql://user@host/name")
+        return value
+
+    @field_validator("jwt_jwks_url", "auth_action_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in {"http", "https"}:
+            raise ValueError("must be an http or https address")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must be a Redis address, redis://host:port/0")
+        return value
+
+    @field_validator("sync_frequency")
+    @classmethod
+    def _check_frequency(cls, value: timedelta) -> timedelta:
+        if not timedelta(minutes=5) <= value <= timedelta(hours=24):
+            raise ValueError("must be from 5m to 24h")
+        return value
+
+    @field_validator("raw_retention", "summary_retention")
+    @classmethod
+    def _check_retention(cls, value: timedelta) -> timedelta:
+        if value < timedelta(hours=1):
+            raise ValueError("must be at least 1h")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _local_issuer_follows_jwks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("local_issuer") in {None, ""}:
+            values["local_issuer"] = not values.get("jwt_jwks_url")
+        return values
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process. Raises `SettingsError` where one is wrong."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        rule = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{variable(field)}: {_allowed(field, rule)}") from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return f"DISTILL_{field.upper()}"
+
+
+def _allowed(field: str, rule: str) -> str:
+    shown = os.environ.get(variable(field), "")
+    secret = field in {"encryption_keys", "database_url", "redis_url"}
+    return rule if secret or not shown else f"{rule} (it is {shown!r})"
