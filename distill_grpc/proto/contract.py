@@ -119,21 +119,25 @@ def rpc(full_name: str) -> Rpc:
 
 def doc(element: Described) -> str:
     """The comment that stands above an element of the protos; empty where there is none."""
+    if isinstance(element, EnumValueDescriptor):
+        # It has no full name at run time; like in the protos, it lives beside its enum.
+        scope = element.type.full_name.rpartition(".")[0]
+        return _comments().get(f"{scope}.{element.name}", "")
     return _comments().get(cast("Any", element).full_name, "")
 
 
-def default(field: FieldDescriptor) -> Any:
+def default(field: Any) -> Any:
     """The value that an unset field stands for, or None."""
     text = notes(field).default_json
     return json.loads(text) if text else None
 
 
-def notes(field: FieldDescriptor) -> options_pb2.FieldNotes:
+def notes(field: Any) -> options_pb2.FieldNotes:
     """Our notes on a field; empty where there are none."""
     return cast("options_pb2.FieldNotes", _extension(field.GetOptions(), options_pb2.notes))
 
 
-def rules(field: FieldDescriptor) -> validate_pb2.FieldRules:
+def rules(field: Any) -> validate_pb2.FieldRules:
     """The `buf.validate` rules of a field; empty where there are none."""
     return cast("validate_pb2.FieldRules", _extension(field.GetOptions(), validate_pb2.field))
 

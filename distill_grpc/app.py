@@ -1,0 +1,387 @@
+"""The composition root: the only place that knows everybody.
+
+Four roles are put together here: a core, a facade, a node (both in one event loop, without a wire
+between them) and a worker. Each runs until `stop` is set, then lets work in flight finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from ipaddress import ip_address
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from distill_grpc import clock
+from distill_grpc.auth import JwksKeys, LocalIssuer, TokenVerifier, TrustedIssuer
+from distill_grpc.db.engine import create_engine
+from distill_grpc.encryption import CannotDecrypt, Keyring
+from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.feed import digesting, retention, syncing
+from distill_grpc.feed.collecting import Collector
+from distill_grpc.feed.connection_servicer import ConnectionServicer
+from distill_grpc.feed.content_servicer import ContentServicer
+from distill_grpc.feed.discovery_servicer import DiscoveryServicer
+from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.store import state
+from distill_grpc.feed.sync_servicer import SyncServicer
+from distill_grpc.feed.watch_servicer import WatchServicer
+from distill_grpc.jobs import queue as jobs
+from distill_grpc.jobs.queue import JobQueue
+from distill_grpc.jobs.ticks import every
+from distill_grpc.llm.base import Summariser
+from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.ratelimit import CallLimiter, LocalCallLimiter, RedisCallLimiter
+from distill_grpc.rpc.access_log import access_log
+from distill_grpc.rpc.authentication import authentication
+from distill_grpc.rpc.call import Concern
+from distill_grpc.rpc.error_translation import error_translation
+from distill_grpc.rpc.local import LocalTransport
+from distill_grpc.rpc.pipeline import Pipeline
+from distill_grpc.rpc.rate_limiting import rate_limiting
+from distill_grpc.rpc.request_id import request_id
+from distill_grpc.rpc.server import GrpcServer
+from distill_grpc.rpc.simulation import simulation
+from distill_grpc.rpc.validation import validation
+from distill_grpc.settings import Settings, SettingsError
+from distill_grpc.sources import registry
+from distill_grpc.sources.http import HttpClient
+from distill_grpc.sources.registry import Registry
+from http_facade.app import build_app
+from http_facade.remote import RemoteTransport
+from http_facade.server import start
+from http_facade.settings import FacadeSettings
+from http_facade.transport import Transport
+
+log = structlog.get_logger()
+
+VERSION = version("distill")
+Ready = Callable[[], None]
+
+# Seconds between the recurring tasks of a worker.
+SCHEDULE_TICK = 2.0
+RETENTION_TICK = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both the core and the worker stand on."""
+
+    engine: AsyncEngine
+    queue: JobQueue
+    sources: Registry
+    policy: Policy
+    keyring: Keyring
+    summariser: Summariser
+
+
+async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
+    """Core and facade in one event loop; ports shared with the other nodes of the machine."""
+    async with _core(settings) as pipeline:
+        facade = _facade(settings, LocalTransport(pipeline))
+        async with _grpc_server(settings, pipeline), facade:
+            ready()
+            await stop.wait()
+
+
+async def run_core(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
+    """The gRPC core alone."""
+    async with _core(settings) as pipeline, _grpc_server(settings, pipeline):
+        ready()
+        await stop.wait()
+
+
+async def run_facade(
+    settings: Settings, core_address: str, stop: asyncio.Event, *, ready: Ready
+) -> None:
+    """The REST facade alone, in front of a core elsewhere."""
+    async with _facade(settings, RemoteTransport(core_address)):
+        ready()
+        await stop.wait()
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
+    """A worker: claims syncs, looks for due ones, recovers those of dead workers, tidies up."""
+    async with _parts(settings) as parts:
+        collector = _collector(parts)
+        parts.queue.handle(syncing.SYNC_JOB, collector.run)
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(
+                parts.queue.work(stop, concurrency=settings.worker_concurrency)
+            )
+            ticks = [
+                group.create_task(every(seconds, name, task))
+                for seconds, name, task in _ticks(parts)
+            ]
+            ready()
+            await working
+            for tick in ticks:
+                tick.cancel()
+
+
+def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
+    async def enqueue_due() -> None:
+        async with parts.engine.begin() as connection:
+            await syncing.enqueue_due(connection, parts.queue, clock.utc_now())
+
+    async def recover() -> None:
+        await parts.queue.recover()
+        async with parts.engine.begin() as connection:
+            await syncing.enqueue_abandoned(connection, parts.queue)
+
+    async def enforce_retention() -> None:
+        await retention.enforce(parts.engine, parts.policy, clock.utc_now())
+
+    return [
+        (SCHEDULE_TICK, "schedule", enqueue_due),
+        (jobs.RECOVERY, "recovery", recover),
+        (RETENTION_TICK, "retention", enforce_retention),
+    ]
+
+
+@asynccontextmanager
+async def _core(settings: Settings) -> AsyncIterator[Pipeline]:
+    """The servicers behind their pipeline."""
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(_parts(settings))
+        issuer = LocalIssuer.load(settings.data_dir)
+        limiter = _limiter(settings)
+        stack.push_async_callback(limiter.close)
+        async with parts.engine.begin() as connection:
+            key = await state.get_or_insert_value(
+                connection, state.PAGE_TOKEN_KEY, secrets.token_bytes(32)
+            )
+        yield Pipeline(
+            _concerns(settings, _verifier(settings, issuer, stack), limiter),
+            _servicers(settings, parts, issuer, PageTokens(key), limiter),
+        )
+
+
+@asynccontextmanager
+async def _parts(settings: Settings) -> AsyncIterator[Parts]:
+    if settings.database_url is None:
+        raise SettingsError("DISTILL_DATABASE_URL: no database was started")
+    async with AsyncExitStack() as stack:
+        engine = create_engine(settings.database_url)
+        stack.push_async_callback(engine.dispose)
+        http = HttpClient(
+            allow_private_addresses=settings.allow_private_addresses,
+            user_agent=f"Distill/{VERSION} (feed reader; self-hosted)",
+        )
+        stack.push_async_callback(http.close)
+        try:
+            sources = registry.build(settings.sources, mock=settings.mock, http=http)
+        except ValueError as error:
+            raise SettingsError(f"DISTILL_SOURCES: {error}") from None
+        stack.push_async_callback(sources.close)
+        try:
+            keyring = Keyring.load(settings.encryption_keys, settings.data_dir)
+        except ValueError as error:
+            raise SettingsError(f"DISTILL_ENCRYPTION_KEYS: {error}") from None
+        yield Parts(
+            engine=engine,
+            queue=JobQueue(settings.database_url),
+            sources=sources,
+            policy=_policy(settings),
+            keyring=keyring,
+            summariser=OfflineSummariser(),
+        )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        sync_frequency=settings.sync_frequency,
+        sync_min_interval=settings.sync_min_interval,
+        raw_retention=settings.raw_retention,
+        summary_retention=settings.summary_retention,
+        connects_by_itself=settings.mock,
+    )
+
+
+def _concerns(settings: Settings, verifier: TokenVerifier, limiter: CallLimiter) -> list[Concern]:
+    """The concerns of every call, outermost first."""
+    return [
+        request_id,
+        access_log,
+        error_translation,
+        *([simulation] if settings.mock else []),
+        authentication(verifier, action_url=settings.auth_action_url),
+        rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
+        validation,
+    ]
+
+
+def _servicers(
+    settings: Settings,
+    parts: Parts,
+    issuer: LocalIssuer,
+    tokens: PageTokens,
+    limiter: CallLimiter,
+) -> dict[str, object]:
+    """Each service of the contract by its full name."""
+    open_credentials = partial(_open_credentials, parts.keyring)
+    return {
+        "distill.v1.DiscoveryService": DiscoveryServicer(
+            engine=parts.engine,
+            sources=parts.sources,
+            policy=parts.policy,
+            service=service_name(settings, parts.sources),
+            version=VERSION,
+            calls_per_minute=settings.api_calls_per_minute,
+            started_at=clock.utc_now(),
+            jwks=issuer.jwks(),
+            degraded_parts=partial(_degraded, limiter),
+        ),
+        "distill.v1.WatchService": WatchServicer(
+            parts.engine, parts.queue, tuple(parts.sources), parts.policy
+        ),
+        "distill.v1.SyncService": SyncServicer(
+            parts.engine, parts.queue, tuple(parts.sources), parts.policy
+        ),
+        "distill.v1.ContentService": ContentServicer(
+            parts.engine, tokens, tuple(parts.sources), parts.summariser
+        ),
+        "distill.v1.ConnectionService": ConnectionServicer(
+            parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials
+        ),
+    }
+
+
+def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
+    """The name in `/api` and `/capabilities`."""
+    if settings.service_name:
+        return settings.service_name
+    return f"{next(iter(sources))}-feeder" if len(sources) == 1 else "distill"
+
+
+def _verifier(settings: Settings, issuer: LocalIssuer, stack: AsyncExitStack) -> TokenVerifier:
+    issuers: list[TrustedIssuer] = []
+    if settings.local_issuer:
+        issuers.append(issuer.trusted())
+    if settings.jwt_jwks_url:
+        keys = JwksKeys(settings.jwt_jwks_url)
+        stack.push_async_callback(keys.close)
+        issuers.append(
+            TrustedIssuer(
+                keys=keys,
+                iss=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                authorized_parties=frozenset(settings.jwt_authorized_parties),
+            )
+        )
+    return TokenVerifier(issuers)
+
+
+def _limiter(settings: Settings) -> CallLimiter:
+    folder = settings.data_dir / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    limit = settings.api_calls_per_minute
+    local = LocalCallLimiter(folder / "calls", limit=limit)
+    if settings.redis_url is None:
+        return local
+    return RedisCallLimiter(settings.redis_url, limit=limit, fallback=local)
+
+
+def _degraded(limiter: CallLimiter) -> dict[str, str]:
+    return {"redis": limiter.degraded} if limiter.degraded else {}
+
+
+def _collector(parts: Parts) -> Collector:
+    async def enqueue_again(connection: AsyncConnection, user_id: str, run_id: UUID) -> None:
+        job = {"user_id": user_id, "run_id": str(run_id)}
+        await parts.queue.enqueue(connection, syncing.SYNC_JOB, [job])
+
+    async def make_summaries(user_id: str, types: tuple[str, ...]) -> None:
+        for name in types:
+            now = clock.utc_now()
+            wanted = digesting.period(name.rsplit("/", 1)[1], None, "UTC", now)
+            try:
+                await digesting.get_summary(parts.engine, parts.summariser, user_id, wanted, now)
+            except DistillError as error:
+                if error.reason != ErrorReason.SUMMARY_UNAVAILABLE:
+                    raise
+
+    return Collector(
+        engine=parts.engine,
+        sources=parts.sources,
+        policy=parts.policy,
+        worker=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        open_credentials=partial(_open_credentials, parts.keyring),
+        enqueue_again=enqueue_again,
+        make_summaries=make_summaries,
+    )
+
+
+def _seal(keyring: Keyring, user_id: str, source: str, credentials: Mapping[str, Any]) -> bytes:
+    return keyring.seal(
+        orjson.dumps(credentials), context=("connections", "credentials", user_id, source)
+    )
+
+
+def _open_credentials(keyring: Keyring, row: Row[Any]) -> Mapping[str, Any]:
+    """What a connection row holds; raises NO_PLATFORM_AUTH where no key opens it."""
+    if row.credentials is None:
+        return {}
+    try:
+        opened = keyring.open(
+            row.credentials, context=("connections", "credentials", row.user_id, row.source)
+        )
+    except CannotDecrypt:
+        raise DistillError(
+            ErrorReason.NO_PLATFORM_AUTH,
+            "The stored credentials cannot be read any more. Connect the account again.",
+        ) from None
+    credentials: Mapping[str, Any] = orjson.loads(opened)
+    return credentials
+
+
+@asynccontextmanager
+async def _grpc_server(settings: Settings, pipeline: Pipeline) -> AsyncIterator[None]:
+    address = settings.grpc_address
+    server = GrpcServer(pipeline, address=address, with_reflection=_reflects(settings))
+    await server.start()
+    log.info("grpc_listening", address=address)
+    try:
+        yield
+    finally:
+        await server.stop()
+
+
+def _reflects(settings: Settings) -> bool:
+    if settings.grpc_reflection != "auto":
+        return settings.grpc_reflection == "1"
+    host = settings.grpc_address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@asynccontextmanager
+async def _facade(settings: Settings, transport: Transport) -> AsyncIterator[None]:
+    own = FacadeSettings(
+        address=settings.http_address,
+        version=VERSION,
+        cors_origins=settings.cors_origins,
+        simulate=settings.mock,
+    )
+    runner = await start(build_app(transport, own), own, reuse_port=True)
+    log.info("http_listening", address=settings.http_address)
+    try:
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,74 @@
+"""The connection pool, and what a failing database means to a caller."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import TupleRow
+from sqlalchemy import exc, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+# The core holds a connection for the length of one statement or one short transaction, so a few
+# of them saturate a CPU core; more only queue inside the server.
+POOL_SIZE = 8
+
+
+def create_engine(
+    database_url: str, *, pool_size: int = POOL_SIZE, statement_timeout: float = 15.0
+) -> AsyncEngine:
+    """A pool for one process.
+
+    `statement_timeout`, in seconds, bounds every statement; a transaction left open by a stopped
+    process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead
+    peer is noticed within about twenty seconds.
+    """
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    options = (
+        f"-c statement_timeout={int(statement_timeout * 1000)}"
+        " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC -c jit=off"
+    )
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=2.0,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "options": options,
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            "application_name": "distill",
+        },
+    )
+
+
+async def driver_connection(
+    connection: AsyncConnection,
+) -> psycopg.AsyncConnection[TupleRow]:
+    """The psycopg connection below: the hot statements and the queue speak to it directly."""
+    raw = await connection.get_raw_connection()
+    return cast("psycopg.AsyncConnection[TupleRow]", raw.driver_connection)
+
+
+def is_timeout(error: BaseException) -> bool:
+    """True where the database gave up a statement because it took too long."""
+    return isinstance(_cause(error), psycopg.errors.QueryCanceled)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """True where the database is away or overloaded, so that trying again later helps."""
+    if isinstance(error, exc.TimeoutError):  # no connection of the pool came free
+        return True
+    cause = _cause(error)
+    if isinstance(cause, psycopg.errors.QueryCanceled):
+        return False
+    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def _cause(error: BaseException) -> Any:
+    return error.orig if isinstance(error, exc.DBAPIError) else error

@@ -1,0 +1,1 @@
+"""The feature that watches accounts, collects their items, and serves search and digests."""

@@ -1,0 +1,127 @@
+"""ConnectionService: proto to domain and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from distill_grpc import clock
+from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.feed import connecting, freshness
+from distill_grpc.feed.conversion import set_instant
+from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
+from distill_grpc.rpc.call import Call
+from distill_grpc.sources.base import Source
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionServicer:
+    """Manages a user's connections."""
+
+    engine: AsyncEngine
+    sources: Mapping[str, Source]
+    seal: connecting.Seal
+    open_credentials: connecting.Open
+
+    async def put_connection(self, request: pb.PutConnectionRequest, call: Call) -> pb.Connection:
+        """See the contract."""
+        source = self.sources.get(request.source)
+        if source is None:
+            known = ", ".join(self.sources)
+            raise DistillError(
+                ErrorReason.NOT_FOUND,
+                f"There is no source {request.source!r}; there is {known}.",
+            )
+        async with self.engine.begin() as connection:
+            connected = await connecting.connect(
+                connection,
+                call.caller.user_id,
+                source=source,
+                credentials=_plain(request, "credentials"),
+                settings=_plain(request, "settings"),
+                seal=self.seal,
+                open_credentials=self.open_credentials,
+                now=clock.utc_now(),
+            )
+        return _connection(connected)
+
+    async def list_connections(
+        self, _request: pb.ListConnectionsRequest, call: Call
+    ) -> pb.ListConnectionsResponse:
+        """See the contract."""
+        async with self.engine.connect() as connection:
+            found = await connecting.list_all(connection, call.caller.user_id)
+        return pb.ListConnectionsResponse(connections=[_connection(one) for one in found])
+
+    async def get_connection(self, request: pb.GetConnectionRequest, call: Call) -> pb.Connection:
+        """See the contract."""
+        async with self.engine.connect() as connection:
+            return _connection(
+                await connecting.get(connection, call.caller.user_id, request.source)
+            )
+
+    async def delete_connection(
+        self, request: pb.DeleteConnectionRequest, call: Call
+    ) -> pb.DeleteConnectionResponse:
+        """See the contract."""
+        async with self.engine.begin() as connection:
+            await connecting.disconnect(connection, call.caller.user_id, request.source)
+        return pb.DeleteConnectionResponse(
+            source=request.source, status=pb.DeleteConnectionResponse.disconnected
+        )
+
+
+def _plain(request: pb.PutConnectionRequest, field: str) -> dict[str, Any] | None:
+    """A struct as plain values, whole numbers as int; None where it was not sent."""
+    if field not in {descriptor.name for descriptor, _ in request.ListFields()}:
+        return None
+    struct: Struct = getattr(request, field)
+    plain: dict[str, Any] = _whole(json_format.MessageToDict(struct))
+    return plain
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _connection(connected: connecting.Connected) -> pb.Connection:
+    row = connected.row
+    message = pb.Connection(
+        source=row.source,
+        state=freshness.connection_state(row, connected.parts),
+        has_credentials=row.credentials is not None,
+    )
+    if row.account:
+        message.account = row.account
+    message.settings.update(row.settings)
+    set_instant(message.connected_at, row.connected_at)
+    set_instant(message.last_success, row.last_success_at)
+    set_instant(message.retry_after, row.retry_at)
+    if row.error_code:
+        message.error, message.message = row.error_code, row.error_message or ""
+    for known in connected.parts:
+        part = message.parts.add(
+            name=known.part, state=freshness.part_state(known), failures=known.failures
+        )
+        if known.title:
+            part.title = known.title
+        if known.url:
+            part.url = known.url
+        if known.error_code:
+            part.error, part.message = known.error_code, known.error_message or ""
+        set_instant(part.last_success, known.last_success_at)
+        waits = [at for at in (known.next_attempt_at, known.retry_at) if at is not None]
+        if not known.permanent:
+            set_instant(part.next_attempt, max(waits, default=None))
+    return message

@@ -1,0 +1,130 @@
+"""ContentService: proto to domain and back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from distill_grpc import clock
+from distill_grpc.errors import invalid_argument
+from distill_grpc.feed import digesting, reading
+from distill_grpc.feed.conversion import item_key, set_instant, set_listing
+from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.llm.base import Summariser
+from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
+from distill_grpc.rpc.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class ContentServicer:
+    """Serves items and summaries. Lists are single statements, so they need no transaction."""
+
+    engine: AsyncEngine
+    tokens: PageTokens
+    sources: Collection[str]
+    summariser: Summariser
+
+    async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
+        """See the contract."""
+        reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with reads.connect() as connection:
+            listing = await reading.list_recent(
+                connection,
+                self.tokens,
+                call.caller.user_id,
+                known_sources=self.sources,
+                hours=request.hours,
+                limit=request.limit,
+                sources=request.sources,
+                include_raw=request.include_raw,
+                page_token=request.page_token or None,
+                now=clock.utc_now(),
+            )
+        response = pb.ListRecentResponse()
+        set_listing(response, listing)
+        return response
+
+    async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
+        """See the contract."""
+        reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with reads.connect() as connection:
+            listing = await reading.search(
+                connection,
+                self.tokens,
+                call.caller.user_id,
+                known_sources=self.sources,
+                text=request.query,
+                sources=request.sources,
+                tags=request.tags,
+                authors=request.authors,
+                since=_instant(request, "since"),
+                until=_instant(request, "until"),
+                limit=request.limit,
+                page_token=request.page_token or None,
+                now=clock.utc_now(),
+            )
+        response = pb.SearchResponse()
+        set_listing(response, listing)
+        return response
+
+    async def get_summary(self, request: pb.GetSummaryRequest, call: Call) -> pb.GetSummaryResponse:
+        """See the contract."""
+        now = clock.utc_now()
+        day = request.date if request.HasField("date") else None
+        wanted = digesting.period(request.period, day, request.tz, now)
+        row = await digesting.get_summary(
+            self.engine, self.summariser, call.caller.user_id, wanted, now
+        )
+        return _summary(row, wanted)
+
+
+def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> datetime | None:
+    if not request.HasField(field):
+        return None
+    value: Timestamp = getattr(request, field)
+    try:
+        moment = datetime.fromtimestamp(value.seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise invalid_argument({field: "must be an instant from year 1 to 9999"}) from None
+    return moment + timedelta(microseconds=value.nanos // 1000)
+
+
+def _summary(row: Row[Any], wanted: digesting.Period) -> pb.GetSummaryResponse:
+    response = pb.GetSummaryResponse()
+    summary = response.summary
+    summary.period = row.period
+    summary.date = row.date.isoformat()
+    set_instant(summary.generated_at, row.generated_at)
+    for index, said in enumerate(row.content["highlights"]):
+        summary.content.highlights.append(said["text"])
+        _cite(summary.content.citations.add(highlight=index), said)
+    for name, said in row.content["sections"].items():
+        summary.content.sections[name] = said["text"]
+        _cite(summary.content.citations.add(section=name), said)
+    summary.statistics.items_processed = row.items_processed
+    summary.statistics.sources = row.sources
+    set_instant(summary.statistics.time_range.start, wanted.start)
+    set_instant(summary.statistics.time_range.end, wanted.end - timedelta(seconds=1))
+    response.metadata.model_used = row.model
+    response.metadata.processing_time = f"{row.processing_ms / 1000:.1f}s"
+    response.metadata.confidence = row.confidence
+    return response
+
+
+def _cite(citation: pb.Citation, said: Mapping[str, Any]) -> None:
+    for cited in said["items"]:
+        item = citation.items.add(
+            id=item_key(UUID(cited["id"])),
+            source=cited["source"],
+            author=cited["author"],
+            title=cited["title"],
+        )
+        if cited["url"]:
+            item.url = cited["url"]

@@ -1,0 +1,65 @@
+"""Domain to proto: the few shapes that several servicers share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from distill_grpc.feed.reading import Listing
+from distill_grpc.feed.store.items import ItemRow
+from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
+
+
+def set_instant(target: Timestamp, instant: datetime | None) -> None:
+    """Sets a timestamp in whole seconds; leaves it unset for None."""
+    if instant is not None:
+        target.seconds = int(instant.timestamp())
+
+
+def item_key(row_id: Any) -> str:
+    """An item's id as the API shows it."""
+    return f"item_{row_id.hex}"
+
+
+def add_item(target: Any, row: ItemRow) -> None:
+    """Appends an item to a repeated field. On the hot path: plain assignments, no constructors."""
+    item = target.add()
+    item.id = f"item_{row.id.hex}"
+    item.platform_id = row.platform_id
+    item.timestamp.seconds = row.published
+    item.content = row.content
+    item.author = row.author
+    item.source = row.source
+    if row.metrics != "{}":
+        item.metrics.update(orjson.loads(row.metrics))
+    if row.ai_tags:
+        item.ai_tags.extend(row.ai_tags)
+    if row.title:
+        item.title = row.title
+    if row.url:
+        item.url = row.url
+    if row.kind:
+        item.kind = row.kind
+    if row.thread_id:
+        item.thread_id = row.thread_id
+    if row.raw is not None:
+        raw = orjson.loads(row.raw)
+        item.raw_data.update(raw if isinstance(raw, dict) else {"value": raw})
+
+
+def set_listing(target: pb.ListRecentResponse | pb.SearchResponse, listing: Listing) -> None:
+    """Fills an answer of items."""
+    for row in listing.items:
+        add_item(target.data, row)
+    about = target.metadata
+    set_instant(about.query_time, listing.queried_at)
+    set_instant(about.freshness, listing.freshness.fresh_until)
+    about.completeness = listing.freshness.completeness
+    about.warnings.extend(listing.freshness.warnings)
+    about.count = len(listing.items)
+    about.has_more = listing.next_page_token is not None
+    if listing.next_page_token is not None:
+        about.next_page_token = listing.next_page_token

@@ -1,0 +1,235 @@
+"""Tables of the feed. Every user-owned table leads its primary key with `user_id`.
+
+Instants are `timestamptz`; those that the seeds print are stored in whole seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import date as Date  # noqa: N812 -- a column is called `date`
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Computed,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy import (
+    Date as SqlDate,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from distill_grpc.db.base import Base
+
+# Which words of an item are found, and how much they weigh. Languages other than English lose
+# nothing but English stemming. Every function here is immutable, as a generated column demands.
+SEARCH_VECTOR = (
+    "setweight(to_tsvector('english', title), 'A')"
+    " || setweight(to_tsvector('simple', author), 'B')"
+    " || setweight(array_to_tsvector(ai_tags), 'B')"
+    " || setweight(to_tsvector('english', content), 'D')"
+)
+
+
+class Watch(Base):
+    """A user's registration. A row outlives `/unwatch` until `purge_at`."""
+
+    __tablename__ = "watches"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    email: Mapped[str | None] = mapped_column(String(320))
+    since: Mapped[datetime]
+    unwatched_at: Mapped[datetime | None]
+    purge_at: Mapped[datetime | None]
+    backfill_days: Mapped[int] = mapped_column(SmallInteger)
+    sync_interval: Mapped[int] = mapped_column(Integer)  # seconds
+    next_sync_at: Mapped[datetime | None]
+    last_sync_at: Mapped[datetime | None]
+    last_sync_status: Mapped[str | None] = mapped_column(String(20))
+    __table_args__ = (
+        Index("ix_watches_due", "next_sync_at", postgresql_where=text("unwatched_at IS NULL")),
+        Index("ix_watches_purge", "purge_at", postgresql_where=text("purge_at IS NOT NULL")),
+    )
+
+
+class Connection(Base):
+    """A user's account at a source. `revision` changes whenever the user changes it."""
+
+    __tablename__ = "connections"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    credentials: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed by `encryption`
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    account: Mapped[str | None] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(Integer)
+    connected_at: Mapped[datetime]
+    last_success_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(50))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    permanent: Mapped[bool]  # not tried again until the user changes something
+    failures: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime | None]  # our own back-off
+    retry_at: Mapped[datetime | None]  # the platform's window, which nothing bypasses
+
+
+class ConnectionPart(Base):
+    """A part of an account that is read and resumed by itself, such as a feed."""
+
+    __tablename__ = "connection_parts"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    part_key: Mapped[UUID] = mapped_column(Uuid, primary_key=True)  # a hash: names may be long
+    part: Mapped[str] = mapped_column(Text)
+    cursor: Mapped[Any] = mapped_column(JSONB)
+    title: Mapped[str | None] = mapped_column(Text)
+    url: Mapped[str | None] = mapped_column(Text)
+    first_seen_at: Mapped[datetime]
+    last_attempt_at: Mapped[datetime | None]
+    last_success_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(50))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    permanent: Mapped[bool]
+    failures: Mapped[int] = mapped_column(Integer)
+    quiet_reads: Mapped[int] = mapped_column(Integer)  # reads in a row that found nothing new
+    next_attempt_at: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "source"],
+            ["connections.user_id", "connections.source"],
+            ondelete="CASCADE",
+        ),
+    )
+
+
+class Item(Base):
+    """One piece of content. `id` is derived from source and platform id, so it never changes."""
+
+    __tablename__ = "items"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    source: Mapped[str] = mapped_column(String(100))
+    platform_id: Mapped[str] = mapped_column(Text)
+    published_at: Mapped[datetime]
+    collected_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    content: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    thread_id: Mapped[str] = mapped_column(Text)
+    language: Mapped[str] = mapped_column(Text)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    ai_tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    raw: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    backdated: Mapped[bool]
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    stored_bytes: Mapped[int] = mapped_column(Integer)
+    search: Mapped[Any] = mapped_column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True))
+    __table_args__ = (
+        UniqueConstraint("user_id", "source", "platform_id"),
+        Index("ix_items_newest", "user_id", text("published_at DESC"), text("id DESC")),
+        Index("ix_items_collected", "collected_at"),
+    )
+
+
+class SyncRun(Base):
+    """One pass over a user's connections.
+
+    The partial unique index *is* `sync_in_progress`. `attempt` fences: whoever claimed the run
+    under an older number can write nothing more.
+    """
+
+    __tablename__ = "sync_runs"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))
+    trigger: Mapped[str] = mapped_column(String(20))
+    force: Mapped[bool]
+    types: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    attempt: Mapped[int] = mapped_column(Integer)
+    worker: Mapped[str | None] = mapped_column(Text)
+    lease_until: Mapped[datetime | None]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    estimated_completion: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "uq_sync_runs_active",
+            "user_id",
+            unique=True,
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index(
+            "ix_sync_runs_unfinished",
+            "lease_until",
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("ix_sync_runs_recent", "user_id", text("queued_at DESC")),
+        Index("ix_sync_runs_finished", "finished_at"),
+    )
+
+
+class SyncRunSource(Base):
+    """One source's part of a run."""
+
+    __tablename__ = "sync_run_sources"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    run_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))
+    items_new: Mapped[int] = mapped_column(Integer)
+    items_updated: Mapped[int] = mapped_column(Integer)
+    parts_total: Mapped[int] = mapped_column(Integer)
+    parts_done: Mapped[int] = mapped_column(Integer)
+    parts_failed: Mapped[int] = mapped_column(Integer)
+    error_code: Mapped[str | None] = mapped_column(String(50))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    retry_at: Mapped[datetime | None]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "run_id"], ["sync_runs.user_id", "sync_runs.id"], ondelete="CASCADE"
+        ),
+    )
+
+
+class Summary(Base):
+    """A digest of one period in one time zone, with everything it cites.
+
+    `last_change` is the newest change among its items: it is good until one changes after that.
+    """
+
+    __tablename__ = "summaries"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    period: Mapped[str] = mapped_column(String(20), primary_key=True)
+    date: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
+    tz: Mapped[str] = mapped_column(String(100), primary_key=True)
+    generated_at: Mapped[datetime]
+    last_change: Mapped[datetime]
+    content: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    items_processed: Mapped[int] = mapped_column(Integer)
+    sources: Mapped[int] = mapped_column(Integer)
+    model: Mapped[str] = mapped_column(Text)
+    processing_ms: Mapped[int] = mapped_column(Integer)
+    confidence: Mapped[float]
+    __table_args__ = (Index("ix_summaries_generated_at", "generated_at"),)
+
+
+class ServiceState(Base):
+    """Facts about the service as a whole, by name."""
+
+    __tablename__ = "service_state"
+    name: Mapped[str] = mapped_column(String(50), primary_key=True)
+    value: Mapped[bytes | None] = mapped_column(LargeBinary)
+    at: Mapped[datetime | None]

@@ -1,0 +1,70 @@
+"""What is kept for how long, and the deleting of the rest (seed 002, data_retention)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.store import connections, items, runs, summaries, watches
+
+log = structlog.get_logger()
+
+# Rows that one transaction deletes: small enough never to hold locks for long.
+BATCH = 2_000
+USERS = 20
+
+Delete = Callable[[AsyncConnection], Awaitable[int]]
+
+
+async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[str, int]:
+    """Deletes what is past its time, in batches; returns how much of what."""
+    deleted = {
+        "items": await _in_batches(
+            engine,
+            lambda c: items.delete_collected_before(c, now - policy.raw_retention, BATCH),
+        ),
+        "summaries": await _in_batches(
+            engine,
+            lambda c: summaries.delete_generated_before(c, now - policy.summary_retention, BATCH),
+        ),
+        "sync_runs": await _in_batches(
+            engine, lambda c: runs.delete_finished_before(c, now - policy.raw_retention, BATCH)
+        ),
+        "users": await _purge_users(engine, now),
+    }
+    if any(deleted.values()):
+        log.info("retention_enforced", **deleted)
+    return deleted
+
+
+async def _in_batches(engine: AsyncEngine, delete: Delete) -> int:
+    total = 0
+    while True:
+        async with engine.begin() as connection:
+            count = await delete(connection)
+        total += count
+        if count < BATCH:
+            return total
+
+
+async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
+    """Deletes everything of users who left longer ago than the retention."""
+    purged = 0
+    while True:
+        async with engine.begin() as connection:
+            leaving = await watches.list_purgeable(connection, now, USERS)
+            for user_id in leaving:
+                # The watch is locked: nobody can come back in between.
+                while await items.delete_of_user(connection, user_id, BATCH) == BATCH:
+                    pass
+                await summaries.delete_of_user(connection, user_id)
+                await runs.delete_of_user(connection, user_id)
+                await connections.delete_connections(connection, user_id)
+                await watches.delete_watch(connection, user_id)
+        purged += len(leaving)
+        if len(leaving) < USERS:
+            return purged

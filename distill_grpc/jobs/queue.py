@@ -1,0 +1,109 @@
+"""Jobs on PostgreSQL, by procrastinate.
+
+Only work that is due lies in the queue: what is due later is a column of our own tables, which a
+tick reads. A job may run more than once (its worker may die after the work and before the receipt),
+so every handler must find its own work done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import procrastinate
+import structlog
+from procrastinate.job_context import JobContext
+from procrastinate.jobs import Job
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from distill_grpc.db.engine import driver_connection
+
+log = structlog.get_logger()
+
+Handler = Callable[..., Awaitable[None]]
+
+# Seconds. A worker that has not been heard of for STALLED is taken for dead, and its jobs are given
+# to others; together with RECOVERY, work resumes well within half a minute.
+HEARTBEAT = 3.0
+STALLED = 12.0
+RECOVERY = 4.0
+
+
+class JobQueue:
+    """Names of jobs and their handlers; enqueues, and runs a worker."""
+
+    def __init__(self, database_url: str) -> None:
+        self._connector = procrastinate.PsycopgConnector(
+            conninfo=make_url(database_url)
+            .set(drivername="postgresql")
+            .render_as_string(hide_password=False),
+            min_size=1,
+            max_size=4,
+            timeout=10,
+            kwargs={"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3},
+        )
+        self._app = procrastinate.App(connector=self._connector)
+
+    def handle(self, name: str, handler: Handler) -> None:
+        """Says what does the jobs of that name: `handler(**arguments)`."""
+
+        async def run(context: JobContext, /, **arguments: Any) -> None:
+            with structlog.contextvars.bound_contextvars(
+                request_id=arguments.pop("request_id", None), job=context.job.id
+            ):
+                await handler(**arguments)
+
+        self._app.task(name=name, pass_context=True)(run)
+
+    async def enqueue(
+        self, connection: AsyncConnection, name: str, jobs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Enqueues jobs of one name inside the transaction of `connection`.
+
+        The request id of the caller goes along, so that the job's log lines carry it too.
+        """
+        if not jobs:
+            return
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        deferrer = self._app.configure_task(name, connection=await driver_connection(connection))
+        await deferrer.batch_defer_async(*({**job, "request_id": request_id} for job in jobs))
+
+    async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 8.0) -> None:
+        """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds."""
+        async with self._app.open_async():
+            worker = asyncio.create_task(
+                self._app.run_worker_async(
+                    name="distill",
+                    concurrency=concurrency,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=grace,
+                    delete_jobs="always",
+                    fetch_job_polling_interval=2.0,
+                    update_heartbeat_interval=HEARTBEAT,
+                    # Workers that start do not forget the dead before `recover` saw their jobs.
+                    stalled_worker_timeout=10 * STALLED,
+                )
+            )
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not worker.done():
+                    worker.cancel()  # procrastinate takes this as the order to stop gracefully
+                await worker
+            except asyncio.CancelledError:
+                if not stop.is_set():
+                    raise
+            finally:
+                stopped.cancel()
+
+    async def recover(self) -> int:
+        """Gives the jobs of dead workers back to the queue; returns how many."""
+        stalled: list[Job] = list(
+            await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED)
+        )
+        for job in stalled:
+            log.warning("job_recovered", job=job.id, name=job.task_name)
+            await self._app.job_manager.retry_job(job)
+        return len(stalled)

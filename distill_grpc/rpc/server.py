@@ -1,0 +1,117 @@
+"""The gRPC server: every service of the contract, health, and reflection where it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from distill_grpc.proto import contract
+from distill_grpc.rpc.call import Call, CallFailed
+from distill_grpc.rpc.pipeline import Pipeline
+
+log = structlog.get_logger()
+
+MAX_MESSAGE = 4 * 1024 * 1024
+# A call without a deadline of its own gets this one, in seconds.
+DEADLINE = 30.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.so_reuseport", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+)
+
+
+class GrpcServer:
+    """A core listening on an address."""
+
+    def __init__(self, pipeline: Pipeline, *, address: str, with_reflection: bool) -> None:
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._names = [service.full_name for service in contract.services()]
+        for service in contract.services():
+            handlers = {
+                rpc.name: _handler(pipeline, rpc)
+                for rpc in contract.rpcs()
+                if rpc.service is service and rpc.full_name in pipeline.full_names
+            }
+            generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
+            self._server.add_generic_rpc_handlers((generic,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if with_reflection:
+            own = [reflection.SERVICE_NAME, health.SERVICE_NAME]
+            reflection.enable_server_reflection([*self._names, *own], self._server)
+        self.port = self._server.add_insecure_port(address)
+
+    async def start(self) -> None:
+        """Begins to answer, and reports itself as serving."""
+        await self._server.start()
+        await self._report(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Tells health checkers first, then lets calls in flight finish within `grace` seconds."""
+        await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(grace)
+
+    async def _report(self, status: int) -> None:
+        for name in ["", *self._names]:
+            await self._health.set(name, status)
+
+
+def _handler(pipeline: Pipeline, rpc: contract.Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+    async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        call = Call(rpc, _metadata(context.invocation_metadata() or ()))
+        remaining = context.time_remaining()
+        try:
+            request = rpc.request_class.FromString(data)
+            async with asyncio.timeout(DEADLINE if remaining is None else min(remaining, DEADLINE)):
+                response = await pipeline.run(call, request)
+        except DecodeError:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"The message is no {rpc.request_class.__name__}."
+            )
+        except CallFailed as failed:
+            context.set_trailing_metadata(
+                (
+                    *call.response_metadata.items(),
+                    ("grpc-status-details-bin", failed.status.SerializeToString()),
+                )
+            )
+            await context.abort(_code(failed.status.code), failed.status.message)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "The call took too long.")
+        await context.send_initial_metadata(tuple(call.response_metadata.items()))
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(
+        handle, response_serializer=rpc.response_class.SerializeToString
+    )
+
+
+def _metadata(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Text metadata by key. A key that comes twice is no key: nothing may hide behind another."""
+    found: dict[str, str] = {}
+    repeated: set[str] = set()
+    for key, value in pairs:
+        if isinstance(value, bytes):
+            continue
+        if key in found:
+            repeated.add(key)
+        found[key] = value
+    return {key: value for key, value in found.items() if key not in repeated}
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _code(number: int) -> grpc.StatusCode:
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)
