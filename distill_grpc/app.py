@@ -91,33 +91,33 @@ class Parts:
 
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """Core and facade in one event loop; ports shared with the other nodes of the machine."""
-    async with _core(settings) as pipeline:
-        facade = _facade(settings, LocalTransport(pipeline))
-        async with _grpc_server(settings, pipeline), facade:
+    async with core(settings) as pipeline:
+        door = facade(settings, LocalTransport(pipeline))
+        async with grpc_server(settings, pipeline), door:
             ready()
             await stop.wait()
 
 
-async def run_core(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
+async def runcore(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """The gRPC core alone."""
-    async with _core(settings) as pipeline, _grpc_server(settings, pipeline):
+    async with core(settings) as pipeline, grpc_server(settings, pipeline):
         ready()
         await stop.wait()
 
 
-async def run_facade(
+async def runfacade(
     settings: Settings, core_address: str, stop: asyncio.Event, *, ready: Ready
 ) -> None:
     """The REST facade alone, in front of a core elsewhere."""
-    async with _facade(settings, RemoteTransport(core_address)):
+    async with facade(settings, RemoteTransport(core_address)):
         ready()
         await stop.wait()
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """A worker: claims syncs, looks for due ones, recovers those of dead workers, tidies up."""
-    async with _parts(settings) as parts:
-        collector = _collector(parts)
+    async with open_parts(settings) as parts:
+        collector = build_collector(parts)
         parts.queue.handle(syncing.SYNC_JOB, collector.run)
         async with asyncio.TaskGroup() as group:
             working = group.create_task(
@@ -154,10 +154,10 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
 
 
 @asynccontextmanager
-async def _core(settings: Settings) -> AsyncIterator[Pipeline]:
+async def core(settings: Settings) -> AsyncIterator[Pipeline]:
     """The servicers behind their pipeline."""
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(_parts(settings))
+        parts = await stack.enter_async_context(open_parts(settings))
         issuer = LocalIssuer.load(settings.data_dir)
         limiter = _limiter(settings)
         stack.push_async_callback(limiter.close)
@@ -172,7 +172,8 @@ async def _core(settings: Settings) -> AsyncIterator[Pipeline]:
 
 
 @asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Opens what both roles stand on, and closes it."""
     if settings.database_url is None:
         raise SettingsError("DISTILL_DATABASE_URL: no database was started")
     async with AsyncExitStack() as stack:
@@ -300,7 +301,9 @@ def _degraded(limiter: CallLimiter) -> dict[str, str]:
     return {"redis": limiter.degraded} if limiter.degraded else {}
 
 
-def _collector(parts: Parts) -> Collector:
+def build_collector(parts: Parts) -> Collector:
+    """What runs syncs in a worker."""
+
     async def enqueue_again(connection: AsyncConnection, user_id: str, run_id: UUID) -> None:
         job = {"user_id": user_id, "run_id": str(run_id)}
         await parts.queue.enqueue(connection, syncing.SYNC_JOB, [job])
@@ -350,13 +353,14 @@ def _open_credentials(keyring: Keyring, row: Row[Any]) -> Mapping[str, Any]:
 
 
 @asynccontextmanager
-async def _grpc_server(settings: Settings, pipeline: Pipeline) -> AsyncIterator[None]:
+async def grpc_server(settings: Settings, pipeline: Pipeline) -> AsyncIterator[int]:
+    """The core on its port, which is yielded: an address may leave the choice to the system."""
     address = settings.grpc_address
     server = GrpcServer(pipeline, address=address, with_reflection=_reflects(settings))
     await server.start()
     log.info("grpc_listening", address=address)
     try:
-        yield
+        yield server.port
     finally:
         await server.stop()
 
@@ -372,7 +376,8 @@ def _reflects(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def _facade(settings: Settings, transport: Transport) -> AsyncIterator[None]:
+async def facade(settings: Settings, transport: Transport) -> AsyncIterator[int]:
+    """The REST door on its port, which is yielded."""
     own = FacadeSettings(
         address=settings.http_address,
         version=VERSION,
@@ -382,6 +387,6 @@ async def _facade(settings: Settings, transport: Transport) -> AsyncIterator[Non
     runner = await start(build_app(transport, own), own, reuse_port=True)
     log.info("http_listening", address=settings.http_address)
     try:
-        yield
+        yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -89,7 +89,7 @@ class ConnectionPart(Base):
     source: Mapped[str] = mapped_column(String(100), primary_key=True)
     part_key: Mapped[UUID] = mapped_column(Uuid, primary_key=True)  # a hash: names may be long
     part: Mapped[str] = mapped_column(Text)
-    cursor: Mapped[Any] = mapped_column(JSONB)
+    cursor: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
     title: Mapped[str | None] = mapped_column(Text)
     url: Mapped[str | None] = mapped_column(Text)
     first_seen_at: Mapped[datetime]

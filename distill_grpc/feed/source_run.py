@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -119,8 +119,7 @@ class SourceRun:
     async def _commit(self, page: Page) -> None:
         """Stores a page, its cursor and the part's state in one transaction."""
         now = self.now()
-        known = self._parts.get(page.part)
-        rows = ingesting.rows(self._name, page.items, since=self._since(known, now), now=now)
+        rows = ingesting.rows(self._name, page.items, since=self._floor(page.part, now), now=now)
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             counts = await items.upsert_items(connection, self._user_id, self._name, rows, now)
@@ -283,6 +282,13 @@ class SourceRun:
             for name, row in self._parts.items()
             if row.last_attempt_at is not None and row.last_attempt_at >= self.run.started_at
         )
+
+    def _floor(self, part: str, now: datetime) -> datetime:
+        """Items before this are not stored. What the first read of a part brings is up to its source."""
+        known = self._parts.get(part)
+        if known is None or known.last_success_at is None:
+            return datetime.min.replace(tzinfo=UTC)
+        return self._since(known, now)
 
     def _since(self, part: Row[Any] | None, now: datetime) -> datetime:
         return scheduling.window_start(

@@ -13,7 +13,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "connections",
         sa.Column("user_id", sa.String(length=255), nullable=False),
@@ -171,7 +170,9 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=100), nullable=False),
         sa.Column("part_key", sa.Uuid(), nullable=False),
         sa.Column("part", sa.Text(), nullable=False),
-        sa.Column("cursor", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "cursor", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("title", sa.Text(), nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
         sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
