@@ -1,0 +1,144 @@
+"""Which documents tell the same story, and which stories are about the same matter.
+
+Single-pass clustering against leaders, as in first-story detection (Allan, Papka, Lavrenko: "On-line
+new event detection and tracking", SIGIR 1998): a document joins the most similar story that is similar
+enough, else it opens one. Comparing with leaders only keeps chains of half-similar texts apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distill_grpc.llm.reading import Checkpoint, Reading
+from distill_grpc.llm.vectors import Index, Vector, cosine
+
+_SAME = 0.42  # cosine of title and lead from which two texts tell one story
+_SAME_LINKED = 0.12  # … where one links to the other, or both to the same page
+_LEAST_SHARED = 3  # terms; short texts are similar by chance
+_MATTER = 0.24  # cosine from which two stories are about the same matter
+_DRIFT = 0.13  # … and from which it still is what the first of them was about
+_SPAN = 72 * 3600.0  # seconds between two tellings of one story
+_MOST_LINKS = 3  # a text with more is a round-up: its links say nothing
+_MOST_LINKING = 40  # a page that more texts link to is a home page or a footer
+
+
+@dataclass(slots=True)
+class Story:
+    """Documents that tell the same, best first."""
+
+    number: int
+    readings: list[Reading] = field(default_factory=list)
+    weight: float = 1.0
+    voices: tuple[str, ...] = ()
+    matter: list[Story] = field(default_factory=list)  # stories about the same, this one included
+
+    @property
+    def best(self) -> Reading:
+        """The document that tells it best."""
+        return self.readings[0]
+
+    @property
+    def document_ids(self) -> tuple[str, ...]:
+        """The ids of all its documents, the best one first."""
+        return tuple(reading.id for reading in self.readings)
+
+
+@dataclass(slots=True)
+class Clusters:
+    """What came of clustering, and what it cost."""
+
+    stories: list[Story]
+    comparisons: int  # cosines computed
+
+
+def cluster(readings: list[Reading], checkpoint: Checkpoint) -> Clusters:
+    """Gathers documents (oldest first) into stories, in the order in which they were first told."""
+    stories: list[Story] = []
+    index = Index(probes=12, postings=80)
+    copies: dict[tuple[str, ...], Story] = {}
+    pages: dict[str, list[int]] = {}
+    comparisons = 0
+    for reading in readings:
+        checkpoint()
+        key = tuple(sorted(reading.bag)) or (reading.title, *reading.lead)
+        story = copies.get(key)  # the same words need no comparing, and no nearness in time
+        if story is None:
+            nearest = index.near(reading.vector, limit=5)
+            linked = _linked(reading, pages)
+            comparisons += len(nearest) + len(linked)
+            story = _joined(reading, stories, nearest, linked)
+        if story is None:
+            story = Story(len(stories))
+            stories.append(story)
+            index.add(story.number, reading.vector)
+        _remember_pages(reading, pages, story)
+        story.readings.append(reading)
+        copies.setdefault(key, story)
+    return Clusters(stories, comparisons)
+
+
+def find_matters(stories: list[Story], checkpoint: Checkpoint) -> None:
+    """Sets each story's `matter`: the stories that are about the same, by a looser likeness.
+
+    A story joins the matter of one that is like it, if it is not too far from where that began.
+    """
+    index = Index(probes=12, postings=80)
+    for story in stories:
+        checkpoint()
+        vector = story.best.vector
+        for number in index.near(vector, limit=5):
+            other = stories[number]
+            if (
+                _shared(vector, other.best.vector) >= 2
+                and cosine(vector, other.best.vector) >= _MATTER
+                and cosine(vector, other.matter[0].best.vector) >= _DRIFT
+            ):
+                story.matter = other.matter
+                break
+        story.matter.append(story)
+        index.add(story.number, vector)
+
+
+def _joined(
+    reading: Reading, stories: list[Story], nearest: list[int], linked: list[int]
+) -> Story | None:
+    best: tuple[float, Story] | None = None
+    for number, least in [(n, _SAME) for n in nearest] + [(n, _SAME_LINKED) for n in linked]:
+        leader = stories[number].readings[0]
+        similar = cosine(reading.vector, leader.vector)
+        if (
+            similar >= least
+            and _apart(reading, leader) <= _SPAN
+            and (least < _SAME or _shared(reading.vector, leader.vector) >= _LEAST_SHARED)
+            and (best is None or similar > best[0])
+        ):
+            best = similar, stories[number]
+    return best[1] if best else None
+
+
+def _linked(reading: Reading, pages: dict[str, list[int]]) -> list[int]:
+    found: dict[int, None] = {}
+    for page in _pages_of(reading):
+        found.update(dict.fromkeys(pages.get(page, ())))
+    return list(found)[:5]
+
+
+def _remember_pages(reading: Reading, pages: dict[str, list[int]], story: Story) -> None:
+    for page in _pages_of(reading):
+        holders = pages.setdefault(page, [])
+        if story.number not in holders and len(holders) < _MOST_LINKING:
+            holders.append(story.number)
+
+
+def _pages_of(reading: Reading) -> tuple[str, ...]:
+    links = reading.links if len(reading.links) <= _MOST_LINKS else ()
+    own = (reading.address,) if "/" in reading.address else ()
+    return (*own, *links)
+
+
+def _shared(a: Vector, b: Vector) -> int:
+    return len(a.keys() & b.keys())
+
+
+def _apart(a: Reading, b: Reading) -> float:
+    return abs(a.document.published_at.timestamp() - b.document.published_at.timestamp())
