@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
-from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc.db.embedded import EmbeddedPostgres
 from distill_grpc.db.engine import create_engine
 from distill_grpc.db.migrate import migrate
+from tests.databases import fresh_database
 from tests.service import Service, start_service
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -39,17 +34,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """A fresh, migrated database."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(_database(postgres, "postgres"), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE distill").format(sql.Identifier(name))
-        )
-        yield _database(postgres, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _database(address: str, name: str) -> str:
-    return make_url(address).set(database=name).render_as_string(hide_password=False)
+    with fresh_database(postgres) as address:
+        yield address
 
 
 @pytest.fixture
