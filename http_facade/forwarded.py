@@ -1,0 +1,54 @@
+"""The headers that travel on to the core; everything else that a client sends stays here.
+
+The core verifies the token itself and trusts no header that claims who is calling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from uuid import uuid4
+
+from multidict import CIMultiDictProxy
+
+from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
+from http_facade.errors import Refusal
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+_TRACE_STATE = re.compile(r"[\x20-\x7e]{1,512}", re.ASCII)
+_AUTHORIZATION = re.compile(r"[\x21-\x7e][\x20-\x7e]*", re.ASCII)
+_ERROR_CODE = re.compile(r"[a-z_]{1,64}", re.ASCII)
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The client's `X-Request-Id` where it is a plain word, else a new one."""
+    given = headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+
+
+def metadata(
+    headers: CIMultiDictProxy[str], identity: str, *, public: bool, simulate: bool
+) -> dict[str, str]:
+    """The metadata of a call; raises `Refusal` (401) where the authorization is ambiguous.
+
+    Two `Authorization` headers, or one that is no printable ASCII, could be read differently by
+    two readers: such a request is not let through to an RPC that needs one.
+    """
+    carried = {"x-request-id": identity}
+    tokens = headers.getall("Authorization", [])
+    if len(tokens) == 1 and _AUTHORIZATION.fullmatch(tokens[0]):
+        carried["authorization"] = tokens[0]
+    elif tokens and not public:
+        raise Refusal(ErrorReason.AUTHENTICATION_FAILED)
+    trace = headers.get("traceparent")
+    if trace and _TRACE_PARENT.fullmatch(trace):
+        carried["traceparent"] = trace
+        state = headers.get("tracestate")
+        if state and _TRACE_STATE.fullmatch(state):
+            carried["tracestate"] = state
+    if simulate:
+        wanted = headers.get("X-Distill-Simulate")
+        if wanted and _ERROR_CODE.fullmatch(wanted):
+            carried["x-distill-simulate"] = wanted
+    return carried

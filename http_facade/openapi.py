@@ -1,0 +1,170 @@
+"""The OpenAPI 3.1 document, made from the descriptors: nothing in it is written by hand twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
+
+from distill_grpc.proto import contract
+from distill_grpc.proto.contract import Rpc
+from http_facade.openapi_errors import error_schemas, narrowed, reasons_of
+from http_facade.openapi_schemas import Schemas, is_required
+from http_facade.settings import FacadeSettings
+from http_facade.transcode import body_type, query_fields
+
+_RETRIED = frozenset({429, 503})
+
+
+def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
+    """The document that describes `rpcs` as this door serves them."""
+    schemas = Schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for rpc in rpcs:
+        paths.setdefault(rpc.path, {})[rpc.http_method.lower()] = _operation(rpc, schemas)
+    services = {rpc.service.full_name: rpc.service for rpc in rpcs}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": settings.title,
+            "version": settings.version,
+            "description": "Watches people's accounts, collects what is new, and turns it into "
+            "search and digests. GET /api explains the same to language models.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": s.name, "description": _doc(s)} for s in services.values()],
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas.components, **error_schemas(rpcs)},
+            "headers": _HEADERS,
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A token with the claims user_id, email and credits_available.",
+                }
+            },
+        },
+    }
+
+
+def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    text = rpc.doc + (f"\n\n{rpc.requirements}." if rpc.requirements else "")
+    operation: dict[str, Any] = {
+        "operationId": rpc.name,
+        "tags": [rpc.service.name],
+        "summary": text.partition(". ")[0].partition("\n")[0].rstrip("."),
+        "description": text,
+        "security": [] if rpc.public else [{"bearer": []}],
+    }
+    fields = rpc.descriptor.input_type.fields_by_name
+    parameters = [
+        *(_parameter(fields[name], schemas, place="path") for name in rpc.path_fields),
+        *(_parameter(field, schemas, place="query") for field in query_fields(rpc)),
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if rpc.body:
+        operation["requestBody"] = _body(rpc, schemas)
+    operation["responses"] = _responses(rpc, schemas)
+    return operation
+
+
+def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str) -> dict[str, Any]:
+    schema = schemas.field(field, request=True)
+    parameter: dict[str, Any] = {"name": field.name, "in": place}
+    description = schema.pop("description", "")
+    if description:
+        parameter["description"] = description
+    if place == "path" or is_required(field):
+        parameter["required"] = True
+    parameter["schema"] = schema
+    return parameter
+
+
+def _body(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    message = body_type(rpc)
+    without = frozenset(rpc.path_fields if rpc.body == "*" else ())
+    fields = [field for field in message.fields if field.name not in without]
+    content: dict[str, Any] = {"schema": schemas.request(message, without)}
+    example = _example(fields)
+    if example is not None:
+        content["example"] = example
+    return {
+        "required": any(is_required(field) for field in fields),
+        "content": {"application/json": content},
+    }
+
+
+def _example(fields: Sequence[FieldDescriptor]) -> dict[str, Any] | None:
+    """A body of defaults; None where a field that must be given has none."""
+    example: dict[str, Any] = {}
+    for field in fields:
+        default = contract.default(field)
+        inner = field.message_type
+        if default is not None:
+            example[field.name] = default
+        elif is_required(field):
+            return None
+        elif inner is not None and inner.full_name.startswith("distill.") and not field.is_repeated:
+            part = _example(inner.fields)
+            if part:
+                example[field.name] = part
+    return example
+
+
+def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    response = rpc.descriptor.output_type
+    if rpc.response_body:
+        success = schemas.field(response.fields_by_name[rpc.response_body], request=False)
+    else:
+        success = schemas.response(response)
+    reasons: dict[int, list[int]] = {}
+    for reason in dict.fromkeys(reasons_of(rpc)):
+        reasons.setdefault(int(contract.error_rules(reason).http_status), []).append(reason)
+    answers: dict[str, Any] = {}
+    for status in sorted({*rpc.statuses, *reasons}):
+        choices, said = [], []
+        if status in rpc.statuses:
+            choices.append(success)
+            said.append(HTTPStatus(status).phrase)
+        if status in reasons:
+            choices.append(narrowed(rpc, reasons[status]))
+            said += [
+                f"`{contract.error_code(r)}`: {contract.error_rules(r).message}"
+                for r in reasons[status]
+            ]
+        answers[str(status)] = {
+            "description": "\n\n".join(said),
+            "headers": _headers(status),
+            "content": {
+                "application/json": {
+                    "schema": choices[0] if len(choices) == 1 else {"anyOf": choices}
+                }
+            },
+        }
+    return answers
+
+
+def _headers(status: int) -> dict[str, Any]:
+    names = ["X-Request-Id", *(["Retry-After"] if status in _RETRIED else [])]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+_HEADERS: dict[str, Any] = {
+    "X-Request-Id": {
+        "description": "The request's id: the client's own, or a new one. Log lines carry it.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which trying again helps.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+
+
+def _doc(service: ServiceDescriptor) -> str:
+    return contract.doc(cast("Any", service))

@@ -1,0 +1,101 @@
+"""Runs the application on a socket, and lets it go without losing a request."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from http_facade.app import FACADE, Facade
+from http_facade.settings import FacadeSettings
+
+_log = structlog.get_logger()
+
+_BACKLOG = 1024
+_UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
+
+
+async def start(
+    app: web.Application,
+    settings: FacadeSettings,
+    *,
+    reuse_port: bool = False,
+    sock: socket.socket | None = None,
+) -> FacadeRunner:
+    """Serves `app` on `settings.address`, or on a socket that is bound already.
+
+    `await runner.cleanup()` stops accepting, finishes the requests in flight within the drain
+    timeout and closes the transport. OSError where the address is taken.
+    """
+    host, port = settings.host_and_port()
+    runner = FacadeRunner(app, settings)
+    await runner.setup()
+    site: web.BaseSite
+    if sock is not None:
+        site = web.SockSite(runner, sock, backlog=_BACKLOG)
+    else:
+        site = web.TCPSite(runner, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None)
+    try:
+        await site.start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+class FacadeRunner(web.AppRunner):
+    """An aiohttp runner whose connections answer unreadable requests in the seed's error body."""
+
+    def __init__(self, app: web.Application, settings: FacadeSettings) -> None:
+        super().__init__(app, shutdown_timeout=settings.drain_timeout)
+        self._facade = app[FACADE]
+        self._limits = {
+            "max_line_size": settings.line_limit,
+            "max_field_size": settings.header_limit,
+            "max_headers": settings.header_count,
+            "keepalive_timeout": settings.idle_timeout,
+            "lingering_time": settings.linger_timeout,
+            "auto_decompress": False,
+            "access_log": None,
+        }
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(self._facade, made, self._limits)
+
+
+class _Server(web.Server):
+    """Hands requests to the facade directly: it routes by itself, for targets such as `*` too."""
+
+    def __init__(self, facade: Facade, made: web.Server, limits: dict[str, Any]) -> None:
+        super().__init__(facade.handle, request_factory=made.request_factory)
+        self._facade = facade
+        self._limits = limits
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._facade, self._limits)
+
+
+class _Connection(web.RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_facade",)
+
+    def __init__(self, server: _Server, facade: Facade, limits: dict[str, Any]) -> None:
+        super().__init__(server, loop=server._loop, **limits)
+        self._facade = facade
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 -- aiohttp's, in words for its own pages
+    ) -> web.StreamResponse:
+        """Called for bytes that aiohttp's parser refuses; always closes the connection."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
+        _log.info("http_unreadable", status=status, error=type(exc).__name__ if exc else "")
+        return self._facade.refuse_garbage(_UNREADABLE)

@@ -1,0 +1,33 @@
+"""The suite of every door, here in front of a core that only knows who may call what."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from distill_grpc.proto.distill.v1.discovery_service_pb2 import GetHealthResponse
+from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
+from http_facade.errors import status_of
+from http_facade.transport import Outcome
+from tests.unit.http_facade.rest_conformance import Ask, RestConformance
+from tests.unit.http_facade.rest_door import Call, FakeCore, opened
+
+
+async def gatekeeper(call: Call) -> Outcome:
+    if not call.rpc.public:
+        return Outcome(status=status_of(ErrorReason.AUTHENTICATION_FAILED))
+    response = call.rpc.response_class()
+    if isinstance(response, GetHealthResponse):
+        response.status = GetHealthResponse.healthy
+    return Outcome(response=response)
+
+
+@pytest.fixture
+async def ask() -> AsyncIterator[Ask]:
+    async with opened(FakeCore(answer=gatekeeper)) as door:
+        yield door.ask
+
+
+class TestRestOfTheDoorAlone(RestConformance):
+    pass
