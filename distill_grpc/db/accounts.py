@@ -65,10 +65,19 @@ class Account:
         names = {"root", name_of(os.geteuid())}
         return names if own in SHARED_ACCOUNTS else names | {own}
 
-    def run(self, command: Sequence[str], *, cwd: Path, output: Path, timeout: float) -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        output: Path,
+        timeout: float,
+        keep: Sequence[int] = (),
+    ) -> int:
         """Runs `command` in a session of its own, away from the terminal; returns its exit code.
 
-        Its output is appended to the file `output`. Raises `subprocess.TimeoutExpired`.
+        Its output is appended to the file `output`; it inherits the descriptors `keep`. Raises
+        `subprocess.TimeoutExpired`.
         """
         if self.borrowed:
             reach = not _open_to_all(Path(command[0]), cwd)
@@ -79,7 +88,8 @@ class Account:
             ]  # fmt: skip
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         environment["LC_ALL"] = "C"
-        with output.open("ab") as sink:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(output, flags, 0o600), "ab") as sink:
             return subprocess.run(  # noqa: S603 -- our own command
                 command,
                 cwd=cwd,
@@ -89,6 +99,7 @@ class Account:
                 stderr=sink,
                 start_new_session=True,
                 timeout=timeout,
+                pass_fds=keep,
                 check=False,
             ).returncode
 

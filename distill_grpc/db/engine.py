@@ -15,9 +15,13 @@ POOL_SIZE = 8
 
 
 def create_engine(
-    database_url: str, *, pool_size: int = POOL_SIZE, statement_timeout: float = 15.0
+    database_url: str,
+    *,
+    pool_size: int = POOL_SIZE,
+    pool_timeout: float = 2.0,
+    statement_timeout: float = 15.0,
 ) -> AsyncEngine:
-    """A pool for one process.
+    """A pool for one process; `pool_timeout` is how long, in seconds, to wait for a connection.
 
     `statement_timeout`, in seconds, bounds every statement; a transaction left open by a stopped
     process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead
@@ -32,7 +36,7 @@ def create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=2.0,
+        pool_timeout=pool_timeout,
         pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={

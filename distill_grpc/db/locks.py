@@ -28,6 +28,11 @@ class FileLock:
         """True while this object holds the lock, in either way."""
         return self._descriptor is not None
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a child must inherit to hold the lock together with this process."""
+        return () if self._descriptor is None else (self._descriptor,)
+
     @contextlib.contextmanager
     def held(self, *, timeout: float) -> Iterator[None]:
         """Holds the lock exclusively; raises `LockTimeout` after `timeout` seconds."""
@@ -62,7 +67,9 @@ class FileLock:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(
+                self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
             # Made by root in somebody's folder, it must not lock its owner out.
             owner = self._path.parent.stat()
             if os.geteuid() == 0:

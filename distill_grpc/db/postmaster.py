@@ -86,14 +86,14 @@ class Postmaster:
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def end_those_of_deleted_files(self) -> None:
-        """Ends servers whose cluster was deleted under them, before a new one takes its place.
+        """Ends servers whose cluster was deleted under them; for a cluster that is not there.
 
-        They would remove the new one's socket when they notice.
+        They would remove the socket of the one that takes its place when they notice.
         """
-        for process in self._members(f"{self._cluster} (deleted)"):
+        for process in self._members():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGQUIT)
-        _await(lambda: not list(self._members(f"{self._cluster} (deleted)")), QUIT_TIMEOUT)
+        _await(lambda: not list(self._members()), QUIT_TIMEOUT)
 
     def _process(self) -> psutil.Process | None:
         lines = self._pid_file()
@@ -111,11 +111,11 @@ class Postmaster:
         except FileNotFoundError:
             return []
 
-    def _members(self, folder: str | None = None) -> Iterator[psutil.Process]:
+    def _members(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter(["name"]):
             if "postgres" in (process.info["name"] or ""):
                 with contextlib.suppress(psutil.Error):
-                    if _works_in(process, folder or str(self._cluster)):
+                    if _works_in(process, str(self._cluster)):
                         yield process
 
 
@@ -143,10 +143,20 @@ def socket_folder(folder: Path, account: Account) -> Path:
     return made
 
 
+def forget_socket(folder: Path) -> None:
+    """Removes what a killed server left in its private folder.
+
+    Its lock names a process id that may live on, as a zombie or as somebody else.
+    """
+    for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def forget_socket_folder(folder: Path) -> None:
     """Removes the folder in /tmp of a server that was stopped, where there is one."""
     note = folder / "socket_folder"
     with contextlib.suppress(OSError):
+        forget_socket(Path(note.read_text()))
         Path(note.read_text()).rmdir()
         note.unlink()
 
@@ -164,13 +174,14 @@ def _can_bind(folder: Path, account: Account) -> bool:
         except OSError:
             return False
         trial.unlink()
-    # The kernel allows 104 bytes on macOS and 108 on Linux; PostgreSQL counts the end marker too.
-    return len(os.fsencode(trial)) < 100 and "," not in str(folder)
+    # The kernel allows 104 bytes on macOS and 108 on Linux. The setting is a list with quotes.
+    return len(os.fsencode(trial)) < 100 and not set(str(folder)) & set("\"'\\,")
 
 
 def _works_in(process: psutil.Process, folder: str) -> bool:
     if process.status() == psutil.STATUS_ZOMBIE:
         return False
+    # psutil tells the path of a folder that was deleted, too.
     return process.cwd() == folder
 
 

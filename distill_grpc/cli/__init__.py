@@ -1,0 +1,1 @@
+"""The `distill` command: runs the service, and talks to it."""

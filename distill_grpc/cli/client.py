@@ -1,0 +1,150 @@
+"""Talks to a Distill over REST, as any program would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from distill_grpc import settings as settings_module
+from distill_grpc.cli import ports
+from distill_grpc.cli.banner import EMAIL, USER_ID
+from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.tokens import has_keys, issue
+from distill_grpc.settings import Settings
+
+# A digest may have to wait for a language model.
+TIMEOUT = aiohttp.ClientTimeout(total=150, connect=10)
+MAX_ANSWER = 64 * 1024 * 1024  # bytes
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+# What a person can do about an error, where the service's message does not say it.
+_HINTS = {
+    "authentication_failed": "pass a token with --token or DISTILL_TOKEN; `distill token` makes one",
+    "not_watching": "`distill watch` starts it",
+    "no_platform_auth": "`distill connect` connects an account",
+    "insufficient_credits": "the token must say credits_available: true",
+    "summary_unavailable": "`distill sync` collects what is new",
+    "internal_error": "the service's log has the details",
+    "unavailable": "try again in a moment; `distill doctor` tells what is away",
+}
+
+
+class ApiError(Failure):
+    """An error that the service answered with."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        self.status = status
+        self.code = str(body.get("error", ""))
+        self.details: dict[str, Any] = dict(body.get("details") or {})
+        super().__init__(_in_words(status, self.code, body))
+
+
+class Client:
+    """Calls one Distill; made by `connected`."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str | None) -> None:
+        self._session = session
+        self._url = url
+        self._token = token
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: Any = None,
+    ) -> Any:
+        """The decoded JSON answer; `ApiError` for an error, `Failure` where nothing answers."""
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            async with self._session.request(
+                method,
+                self._url + path,
+                params=params,
+                json=body,
+                headers=headers,
+                # A token must not follow to another host.
+                allow_redirects=False,
+            ) as response:
+                return _decoded(self._url, response.status, await _limited(response))
+        except aiohttp.ClientConnectionError as error:
+            raise Failure(_why_not_connected(self._url, error)) from None
+        except TimeoutError:
+            raise Failure(
+                f"{self._url} did not answer in time; try again, or look at its log"
+            ) from None
+        except aiohttp.ClientError as error:
+            raise Failure(f"{self._url} cannot be called: {error}") from None
+
+
+@asynccontextmanager
+async def connected(url: str | None, token: str | None) -> AsyncIterator[Client]:
+    """A client for `url`, else for this machine's Distill; with `token`, else with one made here."""
+    settings = settings_module.load()
+    base = (url or f"http://{ports.reachable(settings.http_address)}").rstrip("/")
+    parts = urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Failure(f"--url must be an http or https address (it is {base!r})", exit_code=2)
+    async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+        yield Client(session, base, token or _own_token(settings, url, str(parts.hostname)))
+
+
+def _own_token(settings: Settings, url: str | None, host: str) -> str | None:
+    """A token for this machine's Distill, where its keys are here; never sent elsewhere."""
+    if (url is None or host in _LOOPBACK) and has_keys(settings.data_dir):
+        return issue(
+            settings.data_dir, user_id=USER_ID, email=EMAIL, expires_in=timedelta(minutes=30)
+        )
+    return None
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_chunked(65_536):
+        size += len(part)
+        if size > MAX_ANSWER:
+            raise Failure("the answer is larger than 64 MB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _decoded(url: str, status: int, content: bytes) -> Any:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        raise Failure(
+            f"{url} is no Distill: it answered {status} with something that is not JSON"
+        ) from None
+    if status < 400:
+        return body
+    raise ApiError(status, body if isinstance(body, dict) else {})
+
+
+def _in_words(status: int, code: str, body: Mapping[str, Any]) -> str:
+    message = str(body.get("message") or f"the service answered {status}")
+    after = []
+    if retry_after := body.get("retry_after"):
+        after.append(f"try again after {retry_after}")
+    if action_url := body.get("action_url"):
+        after.append(f"see {action_url}")
+    if hint := _HINTS.get(code):
+        after.append(hint)
+    return message.rstrip(".") + ("; " + "; ".join(after) if after else "")
+
+
+def _why_not_connected(url: str, error: aiohttp.ClientConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"{url} cannot be trusted: {error}"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return f"{url} hung up; try again, or look at its log"
+    return f"no Distill answers at {url}; start it with `distill serve`"

@@ -1,0 +1,59 @@
+"""Options and small steps that every client command shares."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from distill_grpc.cli.client import Client
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="DISTILL_URL",
+        help="Where Distill answers; default: DISTILL_HTTP_ADDRESS on this machine.",
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="DISTILL_TOKEN",
+        show_envvar=True,
+        help="Your token; default: one made with the keys in the data directory, for the user `you`.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer's JSON, for scripts.")]
+
+
+def ask(
+    url: str | None,
+    token: str | None,
+    question: Callable[[Client], Awaitable[Any]],
+    *,
+    as_json: bool,
+    show: Callable[[Any], None],
+) -> None:
+    """Asks Distill, and shows the answer to a person or, with `as_json`, to a script."""
+    from distill_grpc.cli.client import connected
+
+    async def work() -> Any:
+        async with connected(url, token) as client:
+            return await question(client)
+
+    answer = asyncio.run(work())
+    if as_json:
+        print_json(answer)
+    else:
+        show(answer)
+
+
+def print_json(answer: Any) -> None:
+    """One answer on stdout as JSON."""
+    typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))

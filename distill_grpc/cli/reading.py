@@ -1,0 +1,141 @@
+"""`distill recent`, `search` and `digest`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import typer
+from rich.padding import Padding
+
+from distill_grpc.cli import showing
+from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.options import Json, Token, Url, ask
+from distill_grpc.cli.showing import console, plain, when
+
+Limit = Annotated[int, typer.Option(min=1, max=500, help="How many items at most.")]
+Sources = Annotated[
+    list[str], typer.Option("--source", metavar="NAME", help="Only this source; may be repeated.")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    app.command("recent")(recent)
+    app.command("search")(search)
+    app.command("digest")(digest)
+
+
+def recent(
+    *,
+    hours: Annotated[int, typer.Option(min=1, max=168, help="Hours of history.")] = 24,
+    limit: Limit = 20,
+    source: Sources = [],  # noqa: B006 -- typer copies it
+    include_raw: Annotated[
+        bool, typer.Option("--include-raw", help="With --json: what the platform sent.")
+    ] = False,
+    as_json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show what was published lately, newest first."""
+    params: dict[str, str | int] = {"hours": hours, "limit": limit}
+    if source:
+        params["sources"] = ",".join(source)
+    if include_raw:
+        params["include_raw"] = "true"
+    ask(
+        url,
+        token,
+        lambda client: client.call("GET", "/content/recent", params=params),
+        as_json=as_json,
+        show=showing.items,
+    )
+
+
+def search(
+    query: Annotated[
+        list[str], typer.Argument(help='Words; "a phrase" in quotes, `or`, and -without.')
+    ],
+    *,
+    limit: Limit = 20,
+    source: Sources = [],  # noqa: B006 -- typer copies it
+    tag: Annotated[
+        list[str], typer.Option(metavar="TAG", help="Only with this tag; may be repeated.")
+    ] = [],  # noqa: B006 -- typer copies it
+    as_json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Search what was collected, best first."""
+    body: dict[str, Any] = {"query": " ".join(query), "limit": limit}
+    if source:
+        body["sources"] = source
+    if tag:
+        body["tags"] = tag
+    ask(
+        url,
+        token,
+        lambda client: client.call("POST", "/content/search", body=body),
+        as_json=as_json,
+        show=showing.items,
+    )
+
+
+def digest(
+    period: Annotated[
+        str, typer.Argument(help="`daily`, `weekly`, or a date as YYYY-MM-DD.")
+    ] = "daily",
+    tz: Annotated[
+        str | None, typer.Option(help="Your time zone, such as Europe/Berlin; default: UTC.")
+    ] = None,
+    as_json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show what mattered over a day or a week, and what it rests on."""
+    if not re.fullmatch(r"daily|weekly|\d{4}-\d{2}-\d{2}", period):
+        raise Failure(
+            f"the period is `daily`, `weekly` or a date as YYYY-MM-DD (it is {period!r})",
+            exit_code=2,
+        )
+    ask(
+        url,
+        token,
+        lambda client: client.call(
+            "GET", f"/content/summary/{period}", params={"tz": tz} if tz else None
+        ),
+        as_json=as_json,
+        show=_show_digest,
+    )
+
+
+def _show_digest(answer: Any) -> None:
+    out = console()
+    summary = answer["summary"]
+    content, about = summary["content"], answer.get("metadata", {})
+    out.print(plain(f"{summary['period'].capitalize()} digest, {summary['date']}", style="bold"))
+    out.print()
+    for number, highlight in enumerate(content.get("highlights", [])):
+        out.print(Padding(plain(f"• {highlight}"), (0, 0, 0, 1)))
+        for cited in _cited(content, number):
+            out.print(Padding(plain(cited, style="dim"), (0, 0, 0, 3)))
+    for name, text in content.get("sections", {}).items():
+        out.print()
+        out.print(plain(name.replace("_", " ").capitalize(), style="bold"))
+        out.print(plain(text))
+    numbers = summary.get("statistics", {})
+    made = f"{numbers.get('items_processed', 0)} items from {numbers.get('sources', 0)} sources"
+    model, at = about.get("model_used", "?"), when(summary.get("generated_at"))
+    out.print()
+    out.print(plain(f"{made} · {model} · {at}", style="dim"))
+
+
+def _cited(content: Any, highlight: int) -> list[str]:
+    """The items behind a highlight, with their addresses."""
+    return [
+        entry.get("url") or entry.get("title", "")
+        for citation in content.get("citations", [])
+        if citation.get("highlight") == highlight
+        for entry in citation.get("items", [])
+    ]

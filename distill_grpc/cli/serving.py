@@ -1,0 +1,109 @@
+"""`distill serve`: one supervisor, a serving process for each CPU core, and a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import structlog
+
+from distill_grpc.cli import ports
+from distill_grpc.cli.banner import banner
+from distill_grpc.cli.database import database
+from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.signals import on_signals
+from distill_grpc.cli.supervisor import Program, Supervisor
+from distill_grpc.settings import Settings
+
+# Each holds a pool of connections, and the embedded database takes a hundred of them.
+MOST_PROCESSES = 8
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+_log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> int:
+    """Runs until SIGINT, SIGTERM or SIGHUP; returns the exit code."""
+    stop, kill = asyncio.Event(), asyncio.Event()
+
+    def ask() -> None:
+        _log.info("stopping")
+        stop.set()
+
+    on_signals(ask, insist=kill.set)
+    http = ports.claim(settings.http_address, "DISTILL_HTTP_ADDRESS")
+    grpc = ports.claim(settings.grpc_address, "DISTILL_GRPC_ADDRESS")
+    if http == grpc:
+        raise Failure(
+            f"DISTILL_HTTP_ADDRESS and DISTILL_GRPC_ADDRESS must differ (both are {http})",
+            exit_code=2,
+        )
+    settings = settings.model_copy(update={"http_address": http, "grpc_address": grpc})
+    async with database(settings, migrate=True) as dsn:
+        with _metrics_folder(settings.data_dir) as metrics:
+            failure = await Supervisor(
+                programs(settings),
+                environment=os.environ
+                | {
+                    "DISTILL_DATABASE_URL": dsn,  # not on a command line, which everybody can read
+                    "DISTILL_HTTP_ADDRESS": http,
+                    "DISTILL_GRPC_ADDRESS": grpc,
+                    METRICS_VARIABLE: str(metrics),
+                },
+                stop=stop,
+                kill=kill,
+                on_ready=lambda: print(banner(settings), flush=True),
+                on_exit=lambda pid: _forget_metrics(pid, metrics),
+            ).run()
+    if failure is not None:
+        raise Failure(failure)
+    _log.info("stopped")
+    return 130 if kill.is_set() else 0
+
+
+def _forget_metrics(pid: int, folder: Path) -> None:
+    """Removes what a process that has ended reports of itself, such as calls in progress."""
+    for left in folder.glob(f"gauge_live*_{pid}.db"):
+        left.unlink(missing_ok=True)
+
+
+def programs(settings: Settings) -> list[Program]:
+    """What `serve` runs."""
+    own = (sys.executable, "-m", "distill_grpc")
+    count = settings.processes or min(_cores(), MOST_PROCESSES)
+    nodes = [Program(f"server {number}", (*own, "node")) for number in range(1, count + 1)]
+    return [*nodes, Program("worker", (*own, "worker"))]
+
+
+def _cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _metrics_folder(data_dir: Path) -> Iterator[Path]:
+    """A fresh folder in which the processes add up their metrics; those of the dead are removed."""
+    parent = data_dir.expanduser().absolute() / "run"
+    own = parent / str(os.getpid())
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in parent.iterdir():
+            if left.name.isdigit() and (left == own or not psutil.pid_exists(int(left.name))):
+                shutil.rmtree(left, ignore_errors=True)
+        own.mkdir(mode=0o700)
+    except OSError as error:
+        raise Failure(
+            f"the data directory cannot be used: {error.filename}: {error.strerror}"
+        ) from None
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)

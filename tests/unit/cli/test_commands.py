@@ -1,0 +1,170 @@
+"""What every command line meets: help, tokens, wrong use, wrong settings, taken ports."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from typer.main import get_command
+
+from distill_grpc.cli import ports
+from distill_grpc.cli.banner import banner
+from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.main import app
+from distill_grpc.settings import Settings
+
+Run = Callable[..., Any]
+
+PROMISED = [
+    *(
+        "serve",
+        "core",
+        "facade",
+        "worker",
+        "migrate",
+        "token",
+        "doctor",
+        "watch",
+        "unwatch",
+        "sync",
+    ),
+    *("status", "recent", "search", "digest", "connect", "connections", "disconnect"),
+]
+
+
+@pytest.mark.parametrize("command", PROMISED)
+def test_every_promised_command_has_help(distill: Run, command: str) -> None:
+    told = distill(command, "--help")
+    assert told.code == 0
+    assert f"Usage: distill {command}" in told.out
+
+
+def test_every_option_explains_itself() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            assert getattr(parameter, "help", ""), f"{name} {parameter.name}"
+
+
+def test_no_command_shows_the_help(distill: Run) -> None:
+    told = distill()
+    assert told.code == 0
+    assert "serve" in told.out
+    assert "node" not in told.out.split()
+    assert "completion" not in told.out
+
+
+def test_the_version_is_printed(distill: Run) -> None:
+    assert distill("--version").out.startswith("distill 0.")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["nonsense"], "No such command"),
+        (["sync", "--nonsense"], "No such option"),
+        (["token"], "--user-id"),
+        (["recent", "--hours", "169"], "--hours"),
+        (["watch", "--backfill-days", "x"], "--backfill-days"),
+        (["facade", "--core", "nowhere"], "--core must be host:port"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(distill: Run, line: list[str], says: str) -> None:
+    told = distill(*line)
+    assert told.code == 2
+    assert told.out == ""
+    assert says in told.err
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "core", "worker", "migrate", "status"])
+def test_a_wrong_setting_is_one_line_that_names_the_variable(
+    distill: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("DISTILL_SYNC_FREQUENCY", "1s")
+    told = distill(command)
+    assert told.code == 2
+    assert told.err.startswith("distill: DISTILL_SYNC_FREQUENCY: ")
+    assert told.err.count("\n") == 1
+
+
+def test_a_token_and_nothing_else_is_printed(distill: Run) -> None:
+    told = distill("token", "--user-id", "u1", "--email", "u@example.com", "--no-credits")
+    assert told.err == ""
+    claims = jwt.decode(told.out.strip(), options={"verify_signature": False})
+    assert claims["user_id"] == "u1"
+    assert claims["email"] == "u@example.com"
+    assert claims["credits_available"] is False
+    assert claims["exp"] - claims["iat"] == 3600
+
+
+def test_a_negative_expiry_makes_an_expired_token(distill: Run) -> None:
+    told = distill("token", "--user-id", "u", "--email", "u@e.com", "--expires-in", "-60")
+    claims = jwt.decode(told.out.strip(), options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == -60
+
+
+def test_a_token_that_nobody_would_accept_is_refused(distill: Run) -> None:
+    told = distill("token", "--user-id", "", "--email", "u@e.com")
+    assert told.code == 1
+    assert "user id" in told.err
+    assert told.err.count("\n") == 1
+
+
+def test_keys_that_cannot_be_made_are_told_in_one_line(distill: Run, home: Path) -> None:
+    (home / ".distill").write_text("a file")
+    told = distill("token", "--user-id", "u", "--email", "u@e.com")
+    assert told.code == 1
+    assert told.err.count("\n") == 1
+
+
+def test_a_free_port_is_claimed_and_zero_becomes_one() -> None:
+    address = ports.claim("127.0.0.1:0", "DISTILL_HTTP_ADDRESS")
+    assert int(address.rpartition(":")[2]) > 0
+    assert ports.claim(address, "DISTILL_HTTP_ADDRESS") == address
+
+
+def test_a_port_that_another_instance_would_share_is_refused() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(Failure, match="taken by another program"):
+            ports.claim(address, "DISTILL_HTTP_ADDRESS")
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(Failure, match="no address of this machine"):
+        ports.claim("192.0.2.1:8080", "DISTILL_HTTP_ADDRESS")
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("[::]:80", "[::1]:80"),
+        ("localhost:80", "localhost:80"),
+        ("[::1]:80", "[::1]:80"),
+    ],
+)
+def test_an_address_is_shown_as_this_machine_calls_it(given: str, called: str) -> None:
+    assert ports.reachable(given) == called
+
+
+def test_the_banner_has_addresses_a_token_and_three_commands(home: Path) -> None:
+    shown = banner(Settings(http_address="0.0.0.0:8080"))
+    assert "http://127.0.0.1:8080/docs" in shown
+    assert shown.count("curl ") == 3
+    token = next(line for line in shown.splitlines() if "export TOKEN=" in line).partition("=")[2]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 86_400
+
+
+def test_where_another_issuer_signs_the_banner_makes_no_token(home: Path) -> None:
+    shown = banner(Settings(jwt_jwks_url="https://issuer.example/keys"))
+    assert "https://issuer.example/keys" in shown
+    assert "eyJ" not in shown
