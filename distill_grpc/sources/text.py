@@ -1,0 +1,302 @@
+"""Text from outside made safe and readable.
+
+Everything that a platform sends passes through here before it is stored: characters that databases,
+terminals and language models stumble over are taken out, HTML is reduced to an allow-list (nh3) and
+turned into plain text with paragraphs and lists.
+
+Markup made to be expensive costs up to about a second for a document: not for the event loop.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from functools import lru_cache
+from html.parser import HTMLParser
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import nh3
+
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+MAX_CONTENT: Final = 100_000
+MAX_TITLE: Final = 1_000
+MAX_AUTHOR: Final = 500
+MAX_URL: Final = 2_000
+
+# Longer documents are cut before they are cleaned: nothing worth reading stands behind.
+_MAX_HTML = 500_000
+# The HTML algorithm is quadratic in nesting: 100,000 nested elements cost half a minute.
+_MAX_DEPTH = 256
+
+_NEWLINES = re.compile("\r\n?|[\x85\u2028\u2029]")
+# Controls, invisible spaces, direction overrides, non-characters and "tag" characters.
+_UNWANTED = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069"
+    "\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BLANKS = re.compile(r"[ \t\xa0]+")
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)[^<>]*>?")
+_MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|<!--|<!\[CDATA\[")
+_SCHEME = re.compile(r"[^/?#]*:")
+_SAFE_SCHEMES = frozenset({"http", "https", "mailto"})
+
+_ALLOWED_TAGS = _names(
+    "a abbr article aside b blockquote br caption cite code col colgroup dd del details dfn div dl dt em "
+    "figcaption figure footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main mark ol p pre q rp rt "
+    "ruby s samp section small span strong sub summary sup table tbody td tfoot th thead time tr tt u "
+    "ul var wbr"
+)
+_DROPPED_WITH_CONTENT = _names(
+    "applet audio button canvas datalist embed frame frameset head iframe math noembed noframes noscript "
+    "object script select style svg template textarea title video xml"
+)
+_ATTRIBUTES = {
+    "*": {"dir", "lang", "title"},
+    "a": {"href"},
+    "img": {"src", "alt", "width", "height"},
+    "ol": {"start"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan"},
+    "time": {"datetime"},
+}
+# Elements that HTML closes by itself, so that leaving them open nests nothing.
+_CLOSED_BY_HTML = _names(
+    "area base br col dd dt embed hr img input li link meta option p param rp rt source tbody td tfoot "
+    "th thead tr track wbr"
+)
+
+
+def clean(text: str) -> str:
+    """The text without NUL, other control characters, lone surrogates and invisible marks.
+
+    Every kind of line end becomes a line feed; tabs stay.
+    """
+    if _SURROGATES.search(text):
+        # A pair that arrived in two halves becomes its character, a lone half the replacement.
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _UNWANTED.sub("", _NEWLINES.sub("\n", text))
+
+
+def one_line(text: str, limit: int) -> str:
+    """The cleaned text on one line, at most `limit` characters."""
+    return shorten(" ".join(clean(text).split()), limit)
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text, at most `limit` characters long; an ellipsis tells of a cut."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def looks_like_html(text: str) -> bool:
+    """Whether the text holds markup, as opposed to a stray `<`."""
+    return _MARKUP.search(text) is not None
+
+
+def sanitise_html(markup: str, base_url: str = "", *, max_bytes: int = 0) -> str:
+    """HTML of the allow-list only: no styles, scripts, forms, frames, SVG or MathML.
+
+    Links are http, https or mailto; relative ones are resolved against `base_url`, or dropped.
+    `max_bytes` (0: no limit) caps the UTF-8 length of the result, which stays well-formed.
+    """
+    markup = clean(markup[:_MAX_HTML])
+    if _too_deep(markup):
+        markup = html.escape(html.unescape(re.sub(r"<[^<>]*>?", " ", markup)))
+    cleaner = _cleaner(base_url if is_web_url(base_url) else "")
+    safe = cleaner.clean(markup)
+    size = len(safe.encode())
+    if not max_bytes or size <= max_bytes:
+        return safe
+    kept, cut = int(len(safe) * max_bytes / size), ""
+    while kept and len((cut := cleaner.clean(safe[:kept])).encode()) > max_bytes:
+        kept = int(kept * 0.97)  # closing tags were added behind the cut
+    return cut if kept else ""
+
+
+def html_to_text(markup: str, base_url: str = "") -> str:
+    """The HTML as a person would read it: paragraphs, lists and line breaks, entities decoded.
+
+    A link reads as its own words; an address without words of its own is not shown. Where nothing
+    but pictures is left, their descriptions are the text.
+    """
+    return text_of(sanitise_html(markup, base_url))
+
+
+def text_of(safe_html: str) -> str:
+    """As `html_to_text`, for HTML that `sanitise_html` made."""
+    reader = _Reader()
+    reader.feed(safe_html)
+    reader.close()
+    return reader.text()
+
+
+def plain_text(text: str) -> str:
+    """Text that is said to be plain, with entities decoded and blank lines reduced to one."""
+    lines = (_BLANKS.sub(" ", line).strip() for line in clean(html.unescape(text)).split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def readable(text: str, base_url: str = "") -> str:
+    """Plain text out of something that may or may not be HTML, such as a headline."""
+    return html_to_text(text, base_url) if looks_like_html(text) else plain_text(text)
+
+
+def is_web_url(url: str) -> bool:
+    """Whether it is an absolute http or https address with a host and without odd characters."""
+    if len(url) > MAX_URL or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def absolute_url(url: str, base_url: str) -> str:
+    """The http(s) address that `url` means on a page at `base_url`, or an empty string."""
+    named = clean(url).strip().replace("\n", "").replace(" ", "%20")
+    try:
+        joined = urljoin(base_url, named) if named else ""
+    except ValueError:
+        return ""
+    return joined if is_web_url(joined) else ""
+
+
+@lru_cache(maxsize=64)
+def _cleaner(base_url: str) -> nh3.Cleaner:
+    return nh3.Cleaner(
+        tags=set(_ALLOWED_TAGS),
+        clean_content_tags=set(_DROPPED_WITH_CONTENT),
+        attributes=_ATTRIBUTES,
+        attribute_filter=_safe_attribute,
+        url_schemes=set(_SAFE_SCHEMES),
+        link_rel="nofollow noopener noreferrer",
+        url_relative=("rewrite_with_base", base_url) if base_url else "deny",
+    )
+
+
+def _safe_attribute(_tag: str, name: str, value: str) -> str | None:
+    if name not in {"href", "src"}:
+        return value
+    value = value.strip()
+    scheme = _SCHEME.match(value)
+    # nh3 takes `jav  ascript:` for a relative address.
+    if scheme and scheme[0][:-1].lower() not in _SAFE_SCHEMES:
+        return None
+    return value
+
+
+def _too_deep(markup: str) -> bool:
+    opened: Counter[str] = Counter()
+    depth = 0
+    for match in _TAG.finditer(markup):
+        name = match[2].lower()
+        if name in _CLOSED_BY_HTML:
+            continue
+        if not match[1]:
+            opened[name] += 1
+            depth += 1
+            if depth > _MAX_DEPTH:
+                return True
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
+    return False
+
+
+class _Reader(HTMLParser):
+    """Reads sanitised HTML into lines."""
+
+    _PARAGRAPHS = _names(
+        "article aside blockquote details dl figure footer h1 h2 h3 h4 h5 h6 header hr main ol p pre "
+        "section table ul"
+    )
+    _LINES = _names("caption dd div dt figcaption li summary tr")
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._pieces: list[str] = []
+        self._lists: list[int] = []  # the next number of each open list; 0 for bullets
+        self._breaks = 0
+        self._preformatted = 0
+        self._after_bullet = False
+        self._pictures: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._break_around(tag)
+        if tag == "br":
+            self._breaks += 1
+        elif tag in {"ul", "ol"}:
+            self._lists.append(1 if tag == "ol" else 0)
+        elif tag == "li":
+            self._start_item()
+        elif tag == "pre":
+            self._preformatted += 1
+        elif tag in {"td", "th"}:
+            self._write(" ")
+        elif tag == "img":
+            named = dict(attrs)
+            said = {named.get("alt") or "": 0, named.get("title") or "": 0}
+            self._pictures.extend(text for text in said if text)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"ul", "ol"} and self._lists:
+            self._lists.pop()
+        self._break_around(tag)
+        if tag == "pre":
+            self._preformatted = max(0, self._preformatted - 1)
+
+    def handle_data(self, data: str) -> None:
+        if self._preformatted:
+            self._write(data)
+            return
+        text = re.sub(r"\s+", " ", data)
+        if text != " " or (self._pieces and not self._breaks):
+            self._write(text)
+
+    def text(self) -> str:
+        """What was read."""
+        read = "".join(self._pieces)
+        lines = "\n".join(line.rstrip() for line in read.split("\n"))
+        words = clean(re.sub(r"\n{3,}", "\n\n", lines)).strip()
+        return words or one_line(" ".join(self._pictures), MAX_CONTENT)
+
+    def _start_item(self) -> None:
+        bullet = "- "
+        if self._lists and self._lists[-1]:
+            bullet = f"{self._lists[-1]}. "
+            self._lists[-1] += 1
+        if self._pieces:
+            self._pieces.append("\n" * min(self._breaks, 2))
+        self._pieces.append("  " * max(0, len(self._lists) - 1) + bullet)
+        self._breaks = 0
+        self._after_bullet = True
+
+    def _break_around(self, tag: str) -> None:
+        if tag in self._PARAGRAPHS:
+            # A list inside a list, and what stands in a list item, keeps the list together.
+            self._breaks = max(self._breaks, 1 if self._lists else 2)
+        elif tag in self._LINES:
+            self._breaks = max(self._breaks, 1)
+
+    def _write(self, text: str) -> None:
+        if self._after_bullet:
+            self._breaks = 0
+        if self._breaks and self._pieces:
+            self._pieces.append("\n" * min(self._breaks, 2))
+            self._breaks = 0
+        if not self._preformatted and self._ends_in_space():
+            text = text.lstrip(" ")
+        if text:
+            self._pieces.append(text)
+            self._breaks = 0
+            self._after_bullet = False
+
+    def _ends_in_space(self) -> bool:
+        return not self._pieces or self._pieces[-1][-1] in " \n"
