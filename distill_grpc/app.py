@@ -11,8 +11,8 @@ import os
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -43,6 +43,7 @@ from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.jobs.ticks import every
+from distill_grpc.key_files import KeyFileError
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.ratelimit import CallLimiter, LocalCallLimiter, RedisCallLimiter
@@ -75,6 +76,8 @@ Ready = Callable[[], None]
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
 RETENTION_TICK = 600.0
+# Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
+WORKER_PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,14 @@ async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> 
             await stop.wait()
 
 
-async def runcore(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
+async def run_core(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """The gRPC core alone."""
     async with core(settings) as pipeline, grpc_server(settings, pipeline):
         ready()
         await stop.wait()
 
 
-async def runfacade(
+async def run_facade(
     settings: Settings, core_address: str, stop: asyncio.Event, *, ready: Ready
 ) -> None:
     """The REST facade alone, in front of a core elsewhere."""
@@ -116,7 +119,7 @@ async def runfacade(
 
 async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """A worker: claims syncs, looks for due ones, recovers those of dead workers, tidies up."""
-    async with open_parts(settings) as parts:
+    async with open_parts(settings, pool_timeout=WORKER_PATIENCE) as parts:
         collector = build_collector(parts)
         parts.queue.handle(syncing.SYNC_JOB, collector.run)
         async with asyncio.TaskGroup() as group:
@@ -158,8 +161,9 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
     """The servicers behind their pipeline."""
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(settings))
-        issuer = LocalIssuer.load(settings.data_dir)
-        limiter = _limiter(settings)
+        with _one_line("DISTILL_DATA_DIR"):
+            issuer = LocalIssuer.load(settings.data_dir)
+            limiter = _limiter(settings)
         stack.push_async_callback(limiter.close)
         async with parts.engine.begin() as connection:
             key = await state.get_or_insert_value(
@@ -172,27 +176,23 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncIterator[Parts]:
     """Opens what both roles stand on, and closes it."""
     if settings.database_url is None:
         raise SettingsError("DISTILL_DATABASE_URL: no database was started")
     async with AsyncExitStack() as stack:
-        engine = create_engine(settings.database_url)
+        engine = create_engine(settings.database_url, pool_timeout=pool_timeout)
         stack.push_async_callback(engine.dispose)
         http = HttpClient(
             allow_private_addresses=settings.allow_private_addresses,
             user_agent=f"Distill/{VERSION} (feed reader; self-hosted)",
         )
         stack.push_async_callback(http.close)
-        try:
+        with _one_line("DISTILL_SOURCES"):
             sources = registry.build(settings.sources, mock=settings.mock, http=http)
-        except ValueError as error:
-            raise SettingsError(f"DISTILL_SOURCES: {error}") from None
         stack.push_async_callback(sources.close)
-        try:
+        with _one_line("DISTILL_ENCRYPTION_KEYS"):
             keyring = Keyring.load(settings.encryption_keys, settings.data_dir)
-        except ValueError as error:
-            raise SettingsError(f"DISTILL_ENCRYPTION_KEYS: {error}") from None
         yield Parts(
             engine=engine,
             queue=JobQueue(settings.database_url),
@@ -201,6 +201,15 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             keyring=keyring,
             summariser=OfflineSummariser(),
         )
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Faults of what a setting says become the one line that stops the start."""
+    try:
+        yield
+    except (ValueError, OSError, KeyFileError) as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _policy(settings: Settings) -> Policy:
@@ -284,7 +293,8 @@ def _verifier(settings: Settings, issuer: LocalIssuer, stack: AsyncExitStack) ->
                 authorized_parties=frozenset(settings.jwt_authorized_parties),
             )
         )
-    return TokenVerifier(issuers)
+    with _one_line("DISTILL_JWT_ISSUER"):
+        return TokenVerifier(issuers)
 
 
 def _limiter(settings: Settings) -> CallLimiter:

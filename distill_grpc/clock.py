@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_LONGEST = timedelta(days=36_500)
 
 
 def utc_now() -> datetime:
@@ -19,12 +20,20 @@ def whole_seconds(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(microsecond=0)
 
 
+def seconds_up(instant: datetime) -> datetime:
+    """The instant or the next whole second: who comes back then must not be too early."""
+    return whole_seconds(instant + timedelta(microseconds=999_999))
+
+
 def parse_duration(text: str) -> timedelta:
     """`30m`, `2h`, `7d`, `45s`; ValueError for anything else."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("must be a number followed by s, m, h or d, such as 30m")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > _LONGEST:  # instants that far away cannot be reckoned with
+        raise ValueError(f"must be at most {_LONGEST.days}d")
+    return duration
 
 
 def in_words(duration: timedelta, *, parts: int = 2) -> str:

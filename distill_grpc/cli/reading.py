@@ -13,6 +13,9 @@ from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.options import Json, Token, Url, ask
 from distill_grpc.cli.showing import console, plain, when
 
+# Items named behind a highlight on a terminal; `--json` has them all.
+SHOWN_CITATIONS = 4
+
 Limit = Annotated[int, typer.Option(min=1, max=500, help="How many items at most.")]
 Sources = Annotated[
     list[str], typer.Option("--source", metavar="NAME", help="Only this source; may be repeated.")
@@ -118,8 +121,12 @@ def _show_digest(answer: Any) -> None:
     out.print()
     for number, highlight in enumerate(content.get("highlights", [])):
         out.print(Padding(plain(f"• {highlight}"), (0, 0, 0, 1)))
-        for cited in _cited(content, number):
-            out.print(Padding(plain(cited, style="dim"), (0, 0, 0, 3)))
+        cited = _cited(content, number)
+        if len(cited) > SHOWN_CITATIONS:
+            more = len(cited) - SHOWN_CITATIONS + 1
+            cited = [*cited[: SHOWN_CITATIONS - 1], f"and {more} more"]
+        for line in cited:
+            out.print(Padding(plain(line, style="dim"), (0, 0, 0, 3)))
     for name, text in content.get("sections", {}).items():
         out.print()
         out.print(plain(name.replace("_", " ").capitalize(), style="bold"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from distill_grpc.llm.clustering import Story
@@ -195,17 +195,25 @@ def _together(tellings: Sequence[Telling]) -> Telling | None:
 
 
 def _mention_pattern(names: Sequence[str]) -> re.Pattern[str] | None:
-    cleaned = sorted(
-        {" ".join(name.split()).lstrip("@") for name in names}, key=lambda n: (-len(n), n)
-    )
-    spelt = [r"\s+".join(map(re.escape, name.split(" "))) for name in cleaned if len(name) > 1]
-    if not spelt:
+    handles = _spelt(name for name in names if name.startswith("@"))
+    others = _spelt(name for name in names if not name.startswith("@"))
+    if not handles and not others:
         return None
     # Not inside a word, a longer handle, an address or a host; scripts without spaces may adjoin.
     before = rf"(?:(?<![\w.+-])|(?<={GLUED}))"
     after = rf"(?:(?![\w@]|[-.]\w)|(?={GLUED}))"
-    named = rf"(?:{before}@|(?<!@){before})(?:{'|'.join(spelt)}){after}"
-    return re.compile(named, re.IGNORECASE)
+    # A handle needs its sign: `@will` is a person, `will` hardly ever.
+    ways = [rf"{before}@(?:{'|'.join([*handles, *others])})"]
+    if others:
+        ways.append(rf"(?<!@){before}(?:{'|'.join(others)})")
+    return re.compile(rf"(?:{'|'.join(ways)}){after}", re.IGNORECASE)
+
+
+def _spelt(names: Iterable[str]) -> list[str]:
+    """Patterns for names, longest first; white space in them may be any."""
+    bare = {" ".join(name.split()).lstrip("@") for name in names}
+    ordered = sorted((name for name in bare if len(name) > 1), key=lambda n: (-len(n), n))
+    return [r"\s+".join(map(re.escape, name.split(" "))) for name in ordered]
 
 
 def _mentioning(reading: Reading, pattern: re.Pattern[str]) -> str:

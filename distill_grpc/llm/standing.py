@@ -17,6 +17,8 @@ _CODE = re.compile(
     | ^\s*(?:def\ \w+\( | function\ \w*\( | const\ \w+\ =)""",
     re.VERBOSE,
 )
+# Two of them make a list of chapters, or a timetable.
+_CLOCK = re.compile(r"\b\d{1,3}:\d\d\b")
 _FIRST_PERSON = re.compile(r"(?:I|My|Me|Ich|Mein\w*|Je|J['\u2019]|Mon|Yo|Io|Eu|Ik)\b")
 _POINTING = re.compile(
     r"\b(?:he|she|they|it|him|his|her|them|their|this|these|those)\b", re.IGNORECASE
@@ -44,7 +46,7 @@ def _is_scrap(sentence: str) -> bool:
     bare = sentence.rstrip(CLOSING)
     if bare.endswith(("?", "？", "؟")):  # noqa: RUF001 -- question marks of other scripts
         return True
-    return _CODE.search(sentence) is not None
+    return _CODE.search(sentence) is not None or len(_CLOCK.findall(sentence)) > 1
 
 
 def _length_worth(count: int, *, wide: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 from google.protobuf import any_pb2
@@ -39,9 +40,10 @@ def to_status(error: DistillError, *, now: datetime) -> Status:
     else:
         info.metadata.update(error.details)
     if error.retry_after is not None:
-        info.metadata["retry_after"] = clock.iso(error.retry_after)
+        retry_at = clock.seconds_up(error.retry_after)
+        info.metadata["retry_after"] = clock.iso(retry_at)
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds = max(1, round((error.retry_after - now).total_seconds()))
+        retry.retry_delay.seconds = max(1, math.ceil((retry_at - now).total_seconds()))
         details.append(retry)
     if error.action_url is not None:
         link = error_details_pb2.Help.Link(url=error.action_url, description="What to do")
