@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from distill_grpc.db.engine import is_timeout, is_unavailable
+from distill_grpc.errors import DistillError
 from distill_grpc.feed import ingesting, scheduling
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.store import connections, items, runs
@@ -35,6 +37,9 @@ ITEMS = Counter("distill_items_total", "Items stored, by source and kind.", ["so
 FAILURES = Counter(
     "distill_source_failures_total", "Reads that failed, by source and code.", ["source", "code"]
 )
+
+# A quiet blog is not an empty one: what its first read shows where nothing is young enough.
+QUIET_PART_SHOWS = 50
 
 
 class LeaseLost(Exception):  # noqa: N818 -- an event, not a fault
@@ -76,45 +81,61 @@ class SourceRun:
         now = self.now()
         waiting = self._waiting(now)
         if waiting is not None:
-            await self._report("skipped" if waiting.retry_at else "failed", waiting)
-            return Verdict("skipped" if waiting.retry_at else "failed", waiting)
+            status = "failed" if waiting.permanent else "skipped"
+            await self._report(status, waiting)
+            return Verdict(status, waiting)
         async with self.engine.connect() as connection:
             rows = await connections.list_parts(connection, self._user_id, self._name)
         self._parts = {row.part: row for row in rows}
-        request = self._request(now)
-        named = self.source.parts(self.connection.settings) or tuple(self._parts)
+        try:
+            request = self._request(now)
+            named = self.source.parts(self.connection.settings) or tuple(self._parts)
+        except Exception as error:
+            return await self._conclude(self._meaning(error))
         due = [part for part in named if part not in request.skip]
-        read_before = len(self._read_in_this_run().intersection(named))
-        await self._report("running", None, parts_total=len(due) + read_before)
-        failure = None
+        self._remember_earlier_attempts(named)
+        await self._report("running", None, parts_total=len(due) + len(self._done))
         if due or not named:
-            failure = await self._walk(request)
-        return await self._conclude(failure, named, due)
+            return await self._conclude(await self._walk(request))
+        if self._done:
+            return await self._conclude(None)
+        # Nothing is due: how the account did last time stands.
+        await self._report("completed", None)
+        return Verdict("completed")
+
+    def _remember_earlier_attempts(self, named: tuple[str, ...]) -> None:
+        for part in self._read_in_this_run().intersection(named):
+            self._done.add(part)
+            if self._parts[part].failures:
+                self._failed[part] = _last_failure(self._parts[part])
 
     async def _walk(self, request: FetchRequest) -> SourceFailure | None:
         """Goes through the pages; returns the failure of the account as a whole, if any."""
-        pages = self.source.fetch(request)
+        limit = self.policy.source_deadline.total_seconds()
         try:
-            async with asyncio.timeout(self.policy.source_deadline.total_seconds()):
+            async with asyncio.timeout(limit), _closing(self.source.fetch(request)) as pages:
                 async for page in pages:
                     await self._commit(page)
-        except SourceFailure as failure:
-            return failure
-        except TimeoutError:
+        except (LeaseLost, ConnectionChanged):
+            raise
+        except Exception as error:
+            if is_unavailable(error) or is_timeout(error):
+                raise  # the database's fault, not the source's
+            return self._meaning(error)
+        return None
+
+    def _meaning(self, error: Exception) -> SourceFailure:
+        """The failure that an exception stands for; a fault in a source must not stop the others."""
+        if isinstance(error, SourceFailure):
+            return error
+        if isinstance(error, TimeoutError):
             return PlatformError(
                 "Reading took too long; the rest follows next time.", reason="slow"
             )
-        except (LeaseLost, ConnectionChanged, SQLAlchemyError):
-            raise
-        except Exception:
-            # A fault in a source must not stop the others; the log has it whole.
-            log.exception("source_broke", source=self._name)
-            return PlatformError("The answer could not be understood.", reason="internal")
-        finally:
-            close = getattr(pages, "aclose", None)
-            if close is not None:
-                await close()
-        return None
+        if isinstance(error, DistillError):  # no key opens the credentials
+            return NoPlatformAuth(error.message)
+        log.error("source_broke", source=self._name, exc_info=error)
+        return PlatformError("The answer could not be understood.", reason="internal")
 
     async def _commit(self, page: Page) -> None:
         """Stores a page, its cursor and the part's state in one transaction."""
@@ -122,6 +143,8 @@ class SourceRun:
         rows = ingesting.rows(self._name, page.items, since=self._floor(page.part, now), now=now)
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
+            # Taken under the lock, so that a user's items change in the order of their instants.
+            now = self.now()
             counts = await items.upsert_items(connection, self._user_id, self._name, rows, now)
             if counts.new or counts.updated:
                 self._had_news.add(page.part)
@@ -193,26 +216,26 @@ class SourceRun:
             ),
         }
 
-    async def _conclude(
-        self, failure: SourceFailure | None, named: tuple[str, ...], due: list[str]
-    ) -> Verdict:
+    async def _conclude(self, failure: SourceFailure | None) -> Verdict:
         """Writes down how the account as a whole did."""
         now = self.now()
         good = self._done - self._failed.keys()
         verdict = _verdict(failure, list(self._failed.values()), some_good=bool(good))
         whole: dict[str, Any] = {"next_attempt_at": None, "retry_at": None}
         if failure is not None:
-            whole = self._failed_state(failure, self.connection.failures, now)
+            # A read that brought something is not one more failure in a row.
+            before = 0 if self._had_news else self.connection.failures
+            whole = self._failed_state(failure, before, now)
         elif verdict.failure is not None:
             whole |= {
                 "error_code": verdict.failure.code,
                 "error_message": ingesting.plain(verdict.failure.message, 500),
                 "failures": self.connection.failures + 1,
             }
-        else:
+        elif not any(row.failures for name, row in self._parts.items() if name not in self._done):
+            # No failing part was left alone this time: all of the account does well.
             whole |= {"error_code": None, "error_message": None, "failures": 0, "permanent": False}
-            if due or not named:
-                whole["last_success_at"] = now
+            whole["last_success_at"] = now
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             await connections.update_connection(connection, self._user_id, self._name, **whole)
@@ -271,6 +294,7 @@ class SourceRun:
             default_since=self._since(None, now),
             skip=skip | self._read_in_this_run(),
             now=now,
+            quiet_part_shows=QUIET_PART_SHOWS,
         )
 
     def _read_in_this_run(self) -> frozenset[str]:
@@ -301,13 +325,10 @@ class SourceRun:
     def _waiting(self, now: datetime) -> SourceFailure | None:
         """Why the account must not be asked at all now, or None."""
         row = self.connection
-        if row.permanent:
-            kind = TokenExpired if row.error_code == TokenExpired.code else NoPlatformAuth
-            return kind(row.error_message or "The platform refuses the account.", permanent=True)
-        if row.retry_at is not None and row.retry_at > now:
-            return RateLimited(
-                row.error_message or "The platform asked to wait.", retry_at=row.retry_at
-            )
+        window = row.retry_at is not None and row.retry_at > now
+        pause = row.next_attempt_at is not None and row.next_attempt_at > now
+        if row.permanent or window or (pause and self.run.trigger == "schedule"):
+            return _last_failure(row)
         return None
 
     @property
@@ -321,6 +342,26 @@ class SourceRun:
     @property
     def _interval(self) -> timedelta:
         return timedelta(seconds=self.watch.sync_interval)
+
+
+_KINDS = {kind.code: kind for kind in (NoPlatformAuth, TokenExpired, RateLimited, PlatformError)}
+
+
+def _last_failure(row: Row[Any]) -> SourceFailure:
+    """The failure that a connection or a part was left with."""
+    kind = _KINDS.get(row.error_code, RateLimited if row.retry_at else PlatformError)
+    message = row.error_message or "The platform asked to wait."
+    return kind(message, permanent=row.permanent, retry_at=row.retry_at)
+
+
+@contextlib.asynccontextmanager
+async def _closing(pages: AsyncIterator[Page]) -> AsyncIterator[AsyncIterator[Page]]:
+    try:
+        yield pages
+    finally:
+        close = getattr(pages, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _verdict(

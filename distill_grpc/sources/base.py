@@ -79,6 +79,9 @@ class FetchRequest:
     default_since: datetime  # for parts that `since` does not know
     skip: frozenset[str]  # parts that must not be contacted now
     now: datetime
+    # A part that is read for the first time and has nothing as young as wanted may show this many of
+    # its newest items all the same, where reading them costs no further request.
+    quiet_part_shows: int = 0
 
 
 class Source(Protocol):

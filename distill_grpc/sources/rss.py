@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -163,6 +164,14 @@ class RssSource:
         items, memory = items_of(
             document, part=part, memory=state.memory, since=since, now=request.now
         )
+        if not items and not state.body_hash and request.quiet_part_shows and document["entries"]:
+            # Nothing young in a feed that was just connected: a quiet blog is not an empty one.
+            oldest = _newest(document["entries"], request.quiet_part_shows)
+            since = datetime.fromtimestamp(oldest, UTC)
+            document = await self._parse(response, oldest)
+            items, memory = items_of(
+                document, part=part, memory=state.memory, since=since, now=request.now
+            )
         if document["truncated"]:
             broken = _failure("truncated", "The feed breaks off in the middle.")
             return list(_in_pages(Page(part=part, failure=broken), items))
@@ -267,6 +276,12 @@ def _check_status(response: Response, part: str) -> None:
     reason = "server_error" if status >= 500 else "unexpected_status"
     _log.debug("feed_status", part=part, status=status)
     raise _failure(reason, f"The feed's server answered with the status {status}.")
+
+
+def _newest(entries: Sequence[Mapping[str, Any]], count: int) -> int:
+    """The instant (epoch seconds) of the oldest of the `count` newest entries."""
+    instants = sorted((e["published"] or 0 for e in entries), reverse=True)
+    return int(instants[:count][-1])
 
 
 def _failure(reason: str, message: str) -> PlatformError:
