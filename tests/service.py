@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
 import grpc
+from multidict import CIMultiDictProxy
 
 from distill_grpc import app
 from distill_grpc.auth import LocalIssuer
@@ -29,7 +31,7 @@ class Answer:
     """An HTTP answer, read whole."""
 
     status: int
-    headers: dict[str, str]
+    headers: CIMultiDictProxy[str]
     body: Any
     text: str
 
@@ -63,7 +65,7 @@ class Service:
         user: str | None = "user_1",
         door: Door = "local",
         headers: dict[str, str] | None = None,
-        data: bytes | None = None,
+        data: bytes | BytesIO | None = None,
     ) -> Answer:
         """Calls the REST door as `user`; `None` calls without a token."""
         sent = dict(headers or {})
@@ -75,7 +77,7 @@ class Service:
             text = await response.text()
             is_json = response.content_type == "application/json" and text
             body = await response.json() if is_json else None
-            return Answer(response.status, dict(response.headers), body, text)
+            return Answer(response.status, response.headers, body, text)
 
     def metadata(self, user: str = "user_1", **more: str) -> tuple[tuple[str, str], ...]:
         """Metadata for a gRPC call as `user`."""

@@ -67,13 +67,14 @@ class Collector:
             return
         if run.attempt > self.policy.max_attempts:
             log.error("sync_given_up", run_id=run_id, attempts=run.attempt - 1)
-            await self._finish(run, [("", Verdict("failed"))])
+            await self._finish(run, [Verdict("failed")], None)
             return
         try:
             async with self._kept(run):
-                verdicts = await self._read_sources(run)
-                await self._make_summaries(run)
-            await self._finish(run, verdicts)
+                own = await self._connections(run)
+                verdicts = await self._read_sources(run, own)
+                verdicts += await self._make_summaries(run)
+            await self._finish(run, verdicts, own)
         except LeaseLost:
             log.warning("sync_lease_lost", run_id=run_id, attempt=run.attempt)
         except asyncio.CancelledError:
@@ -81,15 +82,18 @@ class Collector:
             await asyncio.shield(self._release(run))
             raise
 
-    async def _read_sources(self, run: Row[Any]) -> list[tuple[str, Verdict]]:
+    async def _connections(self, run: Row[Any]) -> dict[str, Row[Any]]:
+        async with self.engine.connect() as connection:
+            own = await connections.list_connections(connection, run.user_id)
+        return {row.source: row for row in own if row.source in self.sources}
+
+    async def _read_sources(self, run: Row[Any], own: Mapping[str, Row[Any]]) -> list[Verdict]:
         async with self.engine.connect() as connection:
             watch = await watches.get_watch(connection, run.user_id)
-            own = await connections.list_connections(connection, run.user_id)
-        readable = [row for row in own if row.source in self.sources]
         if watch is None or not _collects(run.types):
             return []
 
-        async def read(row: Row[Any]) -> tuple[str, Verdict]:
+        async def read(row: Row[Any]) -> Verdict:
             source_run = SourceRun(
                 engine=self.engine,
                 source=self.sources[row.source],
@@ -101,34 +105,46 @@ class Collector:
                 now=self.now,
             )
             try:
-                return row.source, await source_run.read()
+                return await source_run.read()
             except ConnectionChanged:
                 # The user changed or removed the connection; the next run reads it as it is now.
-                return row.source, Verdict("skipped", changed=True)
+                return Verdict("skipped", changed=True)
 
         async with _first_error_of(asyncio.TaskGroup()) as group:
-            tasks = [group.create_task(read(row)) for row in readable]
+            tasks = [group.create_task(read(row)) for row in own.values()]
         return [task.result() for task in tasks]
 
-    async def _make_summaries(self, run: Row[Any]) -> None:
+    async def _make_summaries(self, run: Row[Any]) -> list[Verdict]:
         wanted = tuple(t for t in run.types if t.startswith("content/summary/"))
-        if wanted:
+        if not wanted:
+            return []
+        try:
             await self.make_summaries(run.user_id, wanted)
+        except Exception:
+            # What was collected stays good without them.
+            log.exception("summaries_not_made", user_id=run.user_id)
+            return [Verdict("failed")]
+        return [Verdict("completed")]
 
-    async def _finish(self, run: Row[Any], verdicts: list[tuple[str, Verdict]]) -> None:
-        status = run_status([verdict for _, verdict in verdicts])
-        now = clock.whole_seconds(self.now())
+    async def _finish(
+        self, run: Row[Any], verdicts: list[Verdict], own: Mapping[str, Row[Any]] | None
+    ) -> None:
+        status = run_status(verdicts)
+        now = self.now()
         async with self.engine.begin() as connection:
+            # Everybody locks the watch first, then the run, then connections.
+            watch = await watches.get_watch(connection, run.user_id, lock=True)
             if not await runs.lock_held_run(connection, run.user_id, run.id, run.attempt):
                 raise LeaseLost
             await runs.finish_run(connection, run.user_id, run.id, status=status, now=now)
-            watch = await watches.get_watch(connection, run.user_id, lock=True)
             if watch is not None and watch.unwatched_at is None:
-                next_sync = await self._next_sync(connection, watch, verdicts, now)
+                next_sync = watch.next_sync_at
+                if _collects(run.types):  # summaries alone make nothing later
+                    next_sync = await self._next_sync(connection, watch, verdicts, own, now)
                 await watches.update_watch(
                     connection,
                     run.user_id,
-                    last_sync_at=now,
+                    last_sync_at=clock.whole_seconds(now),
                     last_sync_status=status,
                     next_sync_at=next_sync,
                 )
@@ -140,11 +156,18 @@ class Collector:
         self,
         connection: AsyncConnection,
         watch: Row[Any],
-        verdicts: list[tuple[str, Verdict]],
+        verdicts: list[Verdict],
+        own: Mapping[str, Row[Any]] | None,
         now: datetime,
     ) -> datetime:
-        if any(verdict.changed for _, verdict in verdicts):
-            return now
+        if own is not None:
+            read = {source: row.revision for source, row in own.items()}
+            there = await connections.list_connections(connection, watch.user_id)
+            ours = [row for row in there if row.source in self.sources]
+            if any(row.revision != read.get(row.source) for row in ours):
+                return clock.whole_seconds(now)  # the user changed or added one meanwhile
+        if any(verdict.changed for verdict in verdicts):
+            return clock.whole_seconds(now)
         waits = [
             _latest(row.next_attempt_at, row.retry_at)
             for row in await connections.list_parts(connection, watch.user_id)
@@ -172,10 +195,14 @@ class Collector:
             nonlocal lost
             while True:
                 await asyncio.sleep(self.policy.lease.total_seconds() / 4)
-                async with self.engine.begin() as connection:
-                    kept = await runs.extend_lease(
-                        connection, run.user_id, run.id, run.attempt, self.policy.lease
-                    )
+                try:
+                    async with self.engine.begin() as connection:
+                        kept = await runs.extend_lease(
+                            connection, run.user_id, run.id, run.attempt, self.policy.lease
+                        )
+                except Exception as error:  # the lease leaves time for more than one attempt
+                    log.warning("lease_not_extended", why=type(error).__name__)
+                    continue
                 if not kept:
                     lost = True
                     if inside is not None:

@@ -46,6 +46,7 @@ async def connect(
     """
     name = source.info.name
     now = clock.whole_seconds(now)
+    await watches.get_watch(connection, user_id, lock=True)  # before anything that hangs on it
     known = await connections.get_connection(connection, user_id, name, lock=True)
     if known is not None:
         credentials = open_credentials(known) if credentials is None else credentials

@@ -11,12 +11,15 @@ from google.protobuf.struct_pb2 import Struct
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
-from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
 from distill_grpc.feed import connecting, freshness
 from distill_grpc.feed.conversion import set_instant
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.sources.base import Source
+
+# Beyond this a double is no exact whole number (RFC 8259, section 6).
+_EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,10 @@ def _plain(request: pb.PutConnectionRequest, field: str) -> dict[str, Any] | Non
     if field not in {descriptor.name for descriptor, _ in request.ListFields()}:
         return None
     struct: Struct = getattr(request, field)
-    plain: dict[str, Any] = _whole(json_format.MessageToDict(struct))
+    try:
+        plain: dict[str, Any] = _whole(json_format.MessageToDict(struct))
+    except ValueError:
+        raise invalid_argument({field: "must not contain NaN or infinities"}) from None
     return plain
 
 
@@ -90,7 +96,7 @@ def _whole(value: Any) -> Any:
         return {key: _whole(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_whole(inner) for inner in value]
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         return int(value)
     return value
 
@@ -104,6 +110,7 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
     )
     if row.account:
         message.account = row.account
+    message.settings.SetInParent()  # shown where there are none, too
     message.settings.update(row.settings)
     set_instant(message.connected_at, row.connected_at)
     set_instant(message.last_success, row.last_success_at)

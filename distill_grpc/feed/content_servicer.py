@@ -21,6 +21,9 @@ from distill_grpc.llm.base import Summariser
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 
+# What google.protobuf.Timestamp may hold, in seconds.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+
 
 @dataclass(frozen=True, slots=True)
 class ContentServicer:
@@ -89,10 +92,9 @@ def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> dat
     if not request.HasField(field):
         return None
     value: Timestamp = getattr(request, field)
-    try:
-        moment = datetime.fromtimestamp(value.seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        raise invalid_argument({field: "must be an instant from year 1 to 9999"}) from None
+    if not (_FIRST <= value.seconds <= _LAST and 0 <= value.nanos < 10**9):
+        raise invalid_argument({field: "must be an instant from year 1 to 9999"})
+    moment = datetime.fromtimestamp(value.seconds, UTC)
     return moment + timedelta(microseconds=value.nanos // 1000)
 
 

@@ -39,17 +39,17 @@ def period(word: str, day: str | None, tz: str, now: datetime) -> Period:
     zone = _zone(tz)
     today = now.astimezone(zone).date()
     chosen = _date(day, "date") if day is not None else today
-    kind = word
+    kind, field = word, "date"
     if word not in {"daily", "weekly"}:
         if day is not None:
             raise invalid_argument({"date": "goes with daily or weekly, not with a date as period"})
-        chosen, kind = _date(word, "period"), "daily"
+        chosen, kind, field = _date(word, "period"), "daily", "period"
     first = chosen - timedelta(days=chosen.weekday()) if kind == "weekly" else chosen
     try:
         after = first + timedelta(days=7 if kind == "weekly" else 1)
         start, end = _midnight(first, zone), _midnight(after, zone)
     except OverflowError:
-        raise invalid_argument({"date": "is out of range"}) from None
+        raise invalid_argument({field: "is out of range"}) from None
     return Period(kind, first, tz, start, end)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from distill_grpc.sources.base import Item
 log = structlog.get_logger()
 
 MAX_CONTENT = 100_000
+MAX_RAW = 1_000_000  # bytes
 MAX_PLATFORM_ID = 512  # bytes; the unique key must fit an index page
 MAX_TAGS = 20
 # PostgreSQL takes no NUL, UTF-8 no lone surrogates.
@@ -41,8 +43,8 @@ def rows(
     for item in items:
         try:
             row = _row(source, item, now)
-        except (TypeError, ValueError) as error:
-            log.warning("item_refused", source=source, why=str(error)[:200])
+        except Exception as error:  # whatever shape a source gave it
+            log.warning("item_refused", source=source, why=f"{type(error).__name__}: {error}"[:200])
             continue
         if row["published_at"] >= since:
             found[row["id"]] = row
@@ -57,7 +59,7 @@ def tag(text: str) -> str:
 def _row(source: str, item: Item, now: datetime) -> dict[str, Any]:
     platform_id = _platform_id(item.platform_id)
     published = min(item.published_at or now, now)
-    raw = orjson.dumps(_storable(item.raw)) if item.raw is not None else b"null"
+    raw = _raw(source, item)
     told: dict[str, Any] = {
         "content": _text(item.content, MAX_CONTENT),
         "title": _text(item.title, 1_000),
@@ -66,7 +68,7 @@ def _row(source: str, item: Item, now: datetime) -> dict[str, Any]:
         "kind": _text(item.kind, 50),
         "thread_id": _text(item.thread_id, 500),
         "language": _text(item.language, 35),
-        "metrics": {_text(k, 100): float(v) for k, v in item.metrics.items()},
+        "metrics": _metrics(item.metrics),
         "ai_tags": _tags(item.tags),
     }
     seen = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
@@ -80,6 +82,21 @@ def _row(source: str, item: Item, now: datetime) -> dict[str, Any]:
         "content_hash": hashlib.sha256(seen).hexdigest()[:32],
         "stored_bytes": len(seen) + len(raw),
     }
+
+
+def _raw(source: str, item: Item) -> bytes:
+    """What the platform sent as JSON; null where it cannot be kept, which costs nobody the item."""
+    try:
+        raw = orjson.dumps(_storable(item.raw))
+    except (TypeError, RecursionError) as error:
+        log.warning("raw_not_kept", source=source, why=str(error)[:200])
+        return b"null"
+    return raw if len(raw) <= MAX_RAW else b"null"
+
+
+def _metrics(given: Mapping[str, float]) -> dict[str, float]:
+    metrics = {_text(name, 100): float(value) for name, value in given.items()}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _platform_id(given: str) -> str:
@@ -108,6 +125,8 @@ def _storable(value: Any) -> Any:
         return {_UNSTORABLE.sub("", str(k)): _storable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_storable(v) for v in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return str(value)
     return value
 
 

@@ -31,12 +31,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from distill_grpc.db.base import Base
 
-# Which words of an item are found, and how much they weigh. Languages other than English lose
-# nothing but English stemming. Every function here is immutable, as a generated column demands.
+# Which words of an item are found, and how much they weigh. Queries are stemmed as English, so all of
+# it is; other languages lose nothing by that. Every function here is immutable, as a generated column
+# demands (`distill_words` joins the tags by spaces).
 SEARCH_VECTOR = (
     "setweight(to_tsvector('english', title), 'A')"
-    " || setweight(to_tsvector('simple', author), 'B')"
-    " || setweight(array_to_tsvector(ai_tags), 'B')"
+    " || setweight(to_tsvector('english', author), 'B')"
+    " || setweight(to_tsvector('english', distill_words(ai_tags)), 'B')"
     " || setweight(to_tsvector('english', content), 'D')"
 )
 

@@ -25,7 +25,7 @@ class PageTokens:
         """A token that says where the next page of this query begins."""
         payload = orjson.dumps(position)
         tag = self._tag(payload, user_id, query)
-        return base64.urlsafe_b64encode(tag + payload).decode().rstrip("=")
+        return _text(tag + payload)
 
     def read(self, token: str, *, user_id: str, query: dict[str, Any]) -> dict[str, Any]:
         """The position in a token; INVALID_ARGUMENT where it is not for this user and query."""
@@ -33,6 +33,8 @@ class PageTokens:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError):
             raise _wrong() from None
+        if _text(raw) != token:  # base64 has several spellings of the same bytes
+            raise _wrong()
         tag, payload = raw[:_TAG], raw[_TAG:]
         if not hmac.compare_digest(tag, self._tag(payload, user_id, query)):
             raise _wrong()
@@ -43,6 +45,10 @@ class PageTokens:
         bound = orjson.dumps([user_id, query], option=orjson.OPT_SORT_KEYS)
         message = len(bound).to_bytes(4, "big") + bound + payload
         return hmac.digest(self._key, message, hashlib.sha256)[:_TAG]
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _wrong() -> DistillError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,10 @@ from distill_grpc.feed import freshness, ingesting, watching
 from distill_grpc.feed.freshness import Freshness
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.store import connections, items
+
+# Dashes that exclude nothing: not in front of a word or phrase, as in `Title - Site`. PostgreSQL would
+# take them for operators all the same, and fails on dozens of them.
+_DASHES = re.compile(r'-(?![^\W_]|")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,9 @@ async def search(
     if since is not None and until is not None and since >= until:
         raise invalid_argument({"until": "must be later than since"})
     watch = await watching.require_watch(connection, user_id)
+    words = _DASHES.sub(" ", text)
     filters = items.Filters(
-        query=text,
+        query=words,
         sources=sources,
         tags=[ingesting.tag(name) for name in tags],
         authors=authors,
@@ -119,7 +125,7 @@ async def search(
         last = {"rank": found[-1].rank, "id": str(found[-1].id)}
         token = tokens.make(last, user_id=user_id, query=query)
     fresh = await _freshness(connection, watch, now)
-    if not found and not await items.has_searchable_words(connection, text):
+    if not found and not await items.has_searchable_words(connection, words):
         fresh = Freshness(
             fresh.fresh_until, fresh.completeness, (*fresh.warnings, "no_searchable_words")
         )

@@ -58,8 +58,8 @@ def next_after_failure(
     interval: timedelta, *, failures: int, now: datetime, jitter: float
 ) -> datetime:
     """From when a part that failed `failures` times in a row is tried again: back-off to a day."""
-    pause = min(LONGEST, interval * (1 << min(failures - 1, 12)))
-    return now + pause * (1 + 0.1 * jitter) - interval * SLACK
+    pause = interval * (1 << min(failures - 1, 12)) * (1 + 0.1 * jitter)
+    return now + min(LONGEST, pause) - interval * SLACK
 
 
 def parts_to_skip(

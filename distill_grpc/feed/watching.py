@@ -60,7 +60,6 @@ async def watch(
     row = await watches.get_watch(connection, caller.user_id, lock=True)
     if row is not None and row.unwatched_at is None:
         return await _change(connection, row, backfill_days, sync_frequency, now)
-    await _require_connection(connection, caller.user_id, sources, policy, now)
     interval = sync_frequency or policy.sync_frequency
     values: dict[str, Any] = {
         "email": caller.email,
@@ -78,6 +77,8 @@ async def watch(
         row = await watches.get_watch(connection, caller.user_id, lock=True)
         assert row is not None  # noqa: S101 -- the conflict showed it
         return await _change(connection, row, backfill_days, sync_frequency, now)
+    # The watch is ours from here on; only who has it touches the connections.
+    await _require_connection(connection, caller.user_id, sources, policy, now)
     await syncing.enqueue(connection, queue, caller.user_id, uuid.uuid4(), trigger="watch", now=now)
     return Watched(
         new=True,

@@ -29,6 +29,8 @@ Handler = Callable[..., Awaitable[None]]
 HEARTBEAT = 3.0
 STALLED = 12.0
 RECOVERY = 4.0
+# Before a worker that ended by itself begins anew.
+RESTART = 1.0
 
 
 class JobQueue:
@@ -42,7 +44,14 @@ class JobQueue:
             min_size=1,
             max_size=4,
             timeout=10,
-            kwargs={"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3},
+            kwargs={
+                "connect_timeout": 5,
+                "keepalives_idle": 10,
+                "keepalives_interval": 3,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+                "application_name": "distill-jobs",
+            },
         )
         self._app = procrastinate.App(connector=self._connector)
 
@@ -71,39 +80,54 @@ class JobQueue:
         await deferrer.batch_defer_async(*({**job, "request_id": request_id} for job in jobs))
 
     async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 8.0) -> None:
-        """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds."""
+        """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds.
+
+        A worker that ends by itself, as it does where the database goes away, is started anew.
+        """
         async with self._app.open_async():
-            worker = asyncio.create_task(
-                self._app.run_worker_async(
-                    name="distill",
-                    concurrency=concurrency,
-                    install_signal_handlers=False,
-                    shutdown_graceful_timeout=grace,
-                    delete_jobs="always",
-                    fetch_job_polling_interval=2.0,
-                    update_heartbeat_interval=HEARTBEAT,
-                    # Workers that start do not forget the dead before `recover` saw their jobs.
-                    stalled_worker_timeout=10 * STALLED,
-                )
-            )
             stopped = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not worker.done():
-                    worker.cancel()  # procrastinate takes this as the order to stop gracefully
-                await worker
-            except asyncio.CancelledError:
-                if not stop.is_set():
-                    raise
+                while not stop.is_set():
+                    await self._work_once(stopped, concurrency, grace)
+                    await asyncio.wait({stopped}, timeout=RESTART)
             finally:
                 stopped.cancel()
+
+    async def _work_once(self, stopped: asyncio.Task[Any], concurrency: int, grace: float) -> None:
+        worker = asyncio.create_task(
+            self._app.run_worker_async(
+                name="distill",
+                concurrency=concurrency,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=grace,
+                delete_jobs="always",
+                # The database tells of new jobs; what it told while one was fetched is found by polling.
+                fetch_job_polling_interval=0.5,
+                update_heartbeat_interval=HEARTBEAT,
+                # Workers that start do not forget the dead before `recover` saw their jobs.
+                stalled_worker_timeout=10 * STALLED,
+            )
+        )
+        try:
+            await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            worker.cancel()  # procrastinate takes this as the order to stop gracefully
+            await asyncio.wait({worker})
+        if not stopped.done():
+            error = None if worker.cancelled() else worker.exception()
+            log.error("worker_ended", why=type(error).__name__ if error else "", exc_info=error)
 
     async def recover(self) -> int:
         """Gives the jobs of dead workers back to the queue; returns how many."""
         stalled: list[Job] = list(
             await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED)
         )
+        recovered = 0
         for job in stalled:
+            try:
+                await self._app.job_manager.retry_job(job)
+            except procrastinate.exceptions.ConnectorException:
+                continue  # another worker was quicker, or the next tick tries again
             log.warning("job_recovered", job=job.id, name=job.task_name)
-            await self._app.job_manager.retry_job(job)
-        return len(stalled)
+            recovered += 1
+        return recovered

@@ -26,6 +26,8 @@ class Call:
     request_id: str = ""
     authenticated: Caller | None = None
     response_metadata: dict[str, str] = field(default_factory=dict)
+    # True where what came over the wire is no such message; the request is then an empty one.
+    unreadable: bool = False
 
     @property
     def caller(self) -> Caller:

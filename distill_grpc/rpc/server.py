@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,15 +13,20 @@ from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from distill_grpc import clock
+from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.proto import contract
 from distill_grpc.rpc.call import Call, CallFailed
 from distill_grpc.rpc.pipeline import Pipeline
+from distill_grpc.rpc.status import to_status
 
 log = structlog.get_logger()
 
 MAX_MESSAGE = 4 * 1024 * 1024
 # A call without a deadline of its own gets this one, in seconds.
 DEADLINE = 30.0
+# Seconds for the last answers to leave when the server stops.
+FAREWELL = 0.2
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
@@ -37,10 +43,11 @@ class GrpcServer:
     def __init__(self, pipeline: Pipeline, *, address: str, with_reflection: bool) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
+        self._in_flight = _InFlight()
         self._names = [service.full_name for service in contract.services()]
         for service in contract.services():
             handlers = {
-                rpc.name: _handler(pipeline, rpc)
+                rpc.name: _handler(pipeline, rpc, self._in_flight)
                 for rpc in contract.rpcs()
                 if rpc.service is service and rpc.full_name in pipeline.full_names
             }
@@ -60,25 +67,25 @@ class GrpcServer:
     async def stop(self, grace: float = 10.0) -> None:
         """Tells health checkers first, then lets calls in flight finish within `grace` seconds."""
         await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.stop(grace)
+        stopping = asyncio.create_task(self._server.stop(grace))
+        await self._in_flight.wait_for_none(grace)
+        # What is left are clients that watch the health, and those would stay for ever.
+        await self._server.stop(FAREWELL)
+        await stopping
 
     async def _report(self, status: int) -> None:
         for name in ["", *self._names]:
             await self._health.set(name, status)
 
 
-def _handler(pipeline: Pipeline, rpc: contract.Rpc) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(
+    pipeline: Pipeline, rpc: contract.Rpc, in_flight: _InFlight
+) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         call = Call(rpc, _metadata(context.invocation_metadata() or ()))
-        remaining = context.time_remaining()
         try:
-            request = rpc.request_class.FromString(data)
-            async with asyncio.timeout(DEADLINE if remaining is None else min(remaining, DEADLINE)):
-                response = await pipeline.run(call, request)
-        except DecodeError:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"The message is no {rpc.request_class.__name__}."
-            )
+            with in_flight:
+                response = await _run(pipeline, call, data, context.time_remaining())
         except CallFailed as failed:
             context.set_trailing_metadata(
                 (
@@ -87,14 +94,50 @@ def _handler(pipeline: Pipeline, rpc: contract.Rpc) -> grpc.RpcMethodHandler[Any
                 )
             )
             await context.abort(_code(failed.status.code), failed.status.message)
-        except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "The call took too long.")
         await context.send_initial_metadata(tuple(call.response_metadata.items()))
         return response
 
     return grpc.unary_unary_rpc_method_handler(
         handle, response_serializer=rpc.response_class.SerializeToString
     )
+
+
+async def _run(pipeline: Pipeline, call: Call, data: bytes, remaining: float | None) -> Message:
+    request = call.rpc.request_class()
+    try:
+        request.ParseFromString(data)
+    except DecodeError:
+        request.Clear()
+        call.unreadable = True
+    try:
+        async with asyncio.timeout(DEADLINE if remaining is None else min(remaining, DEADLINE)):
+            return await pipeline.run(call, request)
+    except TimeoutError:
+        late = DistillError(ErrorReason.DEADLINE_EXCEEDED)
+        raise CallFailed(to_status(late, now=clock.utc_now())) from None
+
+
+class _InFlight:
+    """Counts the calls that are being answered."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._none.set()
+
+    async def wait_for_none(self, seconds: float) -> None:
+        """Returns when there are none, or after that time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._none.wait(), seconds)
 
 
 def _metadata(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

@@ -17,8 +17,10 @@ from distill_grpc.rpc.call import Call, Step
 _validator = Validator()
 
 
-async def validation(_call: Call, request: Message, step: Step) -> Message:
+async def validation(call: Call, request: Message, step: Step) -> Message:
     """Refuses what breaks a rule, naming each field; fills in what was left out."""
+    if call.unreadable:
+        raise invalid_argument({"message": f"must be a {call.rpc.descriptor.input_type.full_name}"})
     broken = dict(violations(request))
     if broken:
         raise invalid_argument(broken)

@@ -81,13 +81,14 @@ INSERT INTO items (user_id, id, source, platform_id, published_at, collected_at,
 SELECT %(user_id)s, id, %(source)s, platform_id, published_at, %(now)s, %(now)s, content, title,
   author, url, kind, thread_id, language, metrics, ai_tags, raw, backdated,
   decode(content_hash, 'hex'), stored_bytes
-FROM changed
+FROM changed ORDER BY id
 ON CONFLICT (user_id, id) DO UPDATE SET
   updated_at = excluded.updated_at, content = excluded.content, title = excluded.title,
   author = excluded.author, url = excluded.url, kind = excluded.kind,
   thread_id = excluded.thread_id, language = excluded.language, metrics = excluded.metrics,
   ai_tags = excluded.ai_tags, raw = excluded.raw, content_hash = excluded.content_hash,
   stored_bytes = excluded.stored_bytes
+WHERE items.content_hash <> excluded.content_hash
 RETURNING xmax = 0
 """
 
@@ -228,7 +229,12 @@ async def count_by_source(connection: AsyncConnection, user_id: str) -> dict[str
 
 async def delete_collected_before(connection: AsyncConnection, before: datetime, limit: int) -> int:
     """Deletes old items; returns how many."""
-    old = (select(Item.user_id, Item.id).where(Item.collected_at < before).limit(limit)).subquery()
+    old = (
+        select(Item.user_id, Item.id)
+        .where(Item.collected_at < before)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # never waits for a page that is being stored
+    ).subquery()
     result: CursorResult[Any] = await connection.execute(
         delete(Item).where(Item.user_id == old.c.user_id, Item.id == old.c.id)
     )

@@ -140,21 +140,26 @@ async def release_run(
 async def finish_run(
     connection: AsyncConnection, user_id: str, run_id: UUID, *, status: str, now: datetime
 ) -> None:
-    """Ends a run that this transaction has locked."""
+    """Ends a run that this transaction has locked, and the sources of it that have no end yet."""
     await connection.execute(
         update(SyncRun)
         .where(SyncRun.user_id == user_id, SyncRun.id == run_id)
         .values(status=status, finished_at=now, lease_until=None)
     )
+    left = "failed" if status == "failed" else "skipped"
+    await _settle_sources(connection, user_id, run_id, left)
 
 
 async def cancel_active(connection: AsyncConnection, user_id: str, now: datetime) -> None:
     """Ends whatever run the user has; its worker can write nothing after this commits."""
-    await connection.execute(
+    ended = await connection.execute(
         update(SyncRun)
         .where(SyncRun.user_id == user_id, SyncRun.status.in_(ACTIVE))
         .values(status="skipped", finished_at=now, lease_until=None)
+        .returning(SyncRun.id)
     )
+    for run_id in ended.scalars().all():
+        await _settle_sources(connection, user_id, run_id, "skipped")
 
 
 async def list_abandoned(
@@ -249,6 +254,20 @@ async def delete_finished_before(connection: AsyncConnection, before: datetime, 
 async def delete_of_user(connection: AsyncConnection, user_id: str) -> None:
     """Deletes all runs of a user."""
     await connection.execute(delete(SyncRun).where(SyncRun.user_id == user_id))
+
+
+async def _settle_sources(
+    connection: AsyncConnection, user_id: str, run_id: UUID, status: str
+) -> None:
+    await connection.execute(
+        update(SyncRunSource)
+        .where(
+            SyncRunSource.user_id == user_id,
+            SyncRunSource.run_id == run_id,
+            SyncRunSource.status.in_(ACTIVE),
+        )
+        .values(status=status)
+    )
 
 
 def _held(user_id: str, run_id: UUID, attempt: int) -> tuple[Any, ...]:

@@ -13,6 +13,11 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # PostgreSQL calls array_to_string no more than stable, as it does not know the elements' type.
+    op.execute(
+        "CREATE FUNCTION distill_words(words text[]) RETURNS text LANGUAGE sql"
+        " IMMUTABLE STRICT PARALLEL SAFE RETURN array_to_string(words, ' ')"
+    )
     op.create_table(
         "connections",
         sa.Column("user_id", sa.String(length=255), nullable=False),
@@ -57,7 +62,7 @@ def upgrade() -> None:
             "search",
             postgresql.TSVECTOR(),
             sa.Computed(
-                "setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('simple', author), 'B') || setweight(array_to_tsvector(ai_tags), 'B') || setweight(to_tsvector('english', content), 'D')",
+                "setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', author), 'B') || setweight(to_tsvector('english', distill_words(ai_tags)), 'B') || setweight(to_tsvector('english', content), 'D')",
                 persisted=True,
             ),
             nullable=False,
