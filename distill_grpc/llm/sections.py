@@ -111,7 +111,7 @@ def important(
     if not left:
         return None
     best = max(left, key=lambda entry: (entry.worth, -entry.story.number))
-    return _with_prefix("Also worth reading: ", tell(best, tokeniser))
+    return _with_prefix("Don't miss: ", tell(best, tokeniser))
 
 
 def _tell_urgent(

@@ -27,8 +27,8 @@ async def test_the_tour_works_when_pasted(tmp_path: Path) -> None:
     ):
         urls = iter(
             [
-                server.serve("/planet.rss", feeds["manton.rss"]),
-                server.serve("/daring.json", feeds["DaringFireball.json"]),
+                server.serve("/planet.rss", feeds["orchard.rss"]),
+                server.serve("/daring.json", feeds["townhall.json"]),
             ]
         )
         script = FEED.sub(lambda _: next(urls), tour())

@@ -7,6 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.own_feeds import own_feeds
+
+
+def feeds() -> dict[str, bytes]:
+    """Feeds by file name: our own, and those of real sites where they are at hand."""
+    found = own_feeds()
+    if os.environ.get("DISTILL_TEST_FIXTURES"):
+        folder = fixtures_dir() / "feeds" / "sites"
+        found |= {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return found
+
 
 def fixtures_dir() -> Path:
     """The folder named by `DISTILL_TEST_FIXTURES`; a test that needs it is skipped without it."""

@@ -1,4 +1,4 @@
-"""Real feeds of real sites, with their dates moved so that the newest entry is an hour old."""
+"""Feeds, those of real sites included, with their dates moved so that the newest entry is an hour old."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 
 from tests.servers.feeds import Answer
-from tests.servers.fixtures import fixtures_dir
+from tests.servers.fixtures import feeds
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 _RFC_822 = re.compile(
@@ -17,13 +17,12 @@ _TYPES = {".json": "application/feed+json", ".atom": "application/atom+xml", ".r
 
 
 def site_feeds() -> dict[str, Answer]:
-    """Each recorded feed by its file name, as it would be served today."""
+    """Each feed by its file name, as it would be served today."""
     return {
-        path.name: Answer(
-            body=moved(path.read_text(encoding="utf-8")).encode(),
-            content_type=_TYPES[path.suffix],
+        name: Answer(
+            body=moved(body.decode()).encode(), content_type=_TYPES[name[name.rindex(".") :]]
         )
-        for path in sorted((fixtures_dir() / "feeds" / "sites").iterdir())
+        for name, body in feeds().items()
     }
 
 

@@ -14,7 +14,7 @@ from distill_grpc.sources.mock import PLATFORMS, MockSource
 from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
 from tests.servers.feeds import Answer, FeedServer
-from tests.servers.fixtures import fixtures_dir
+from tests.servers.fixtures import feeds
 
 NOW = datetime(2024, 1, 10, 10, 0, tzinfo=UTC)
 
@@ -61,24 +61,24 @@ def cursors_after(wanted: FetchRequest, pages: list[Page]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def rss() -> AsyncIterator[Subject]:
-    """Real feeds of real sites, some of them compressed and with validators."""
+    """Feeds in every format, some of them compressed and with validators."""
     http = HttpClient(allow_private_addresses=True)
     source = RssSource(SourceContext(http=http))
     async with FeedServer() as server:
-        feeds = []
-        for number, file in enumerate(sorted((fixtures_dir() / "feeds" / "sites").iterdir())):
-            json = file.suffix == ".json"
+        addresses = []
+        for number, (name, body) in enumerate(feeds().items()):
+            json = name.endswith(".json")
             answer = Answer(
-                body=file.read_bytes(),
+                body=body,
                 content_type="application/feed+json" if json else "application/xml",
                 etag='"v1"' if number % 3 == 0 else "",
                 last_modified="Mon, 26 Jun 2017 19:41:48 GMT" if number % 3 == 1 else "",
                 compressed=number % 2 == 0,
             )
-            feeds.append(server.serve(f"/{file.name}", answer))
+            addresses.append(server.serve(f"/{name}", answer))
         yield Subject(
             source,
-            request({"feeds": feeds}, days=365 * 12),
+            request({"feeds": addresses}, days=365 * 12),
             lambda: len(server.ledger),
             source.close,
         )

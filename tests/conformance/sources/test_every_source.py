@@ -7,11 +7,13 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import entry_points
 from typing import cast
 
 import pytest
 
 from distill_grpc.sources.base import InvalidConnection, Item, Page, SourceInfo
+from distill_grpc.sources.registry import GROUP
 from tests.conformance.sources.rules import check_items, check_pages
 from tests.conformance.sources.subjects import (
     NOW,
@@ -142,3 +144,8 @@ async def test_a_fetch_may_be_cancelled(subject: Subject) -> None:
 
 def _by_id(pages: list[Page]) -> dict[str, Item]:
     return {item.platform_id: item for page in pages for item in page.items}
+
+
+def test_every_installed_source_is_a_subject() -> None:
+    missing = {point.name for point in entry_points(group=GROUP)} - set(SUBJECTS)
+    assert not missing, f"add {missing} to SUBJECTS in tests/conformance/sources/subjects.py"

@@ -136,7 +136,7 @@ def test_else_the_best_story_that_was_not_told_is_important(document: Make) -> N
     digest = digest_of(fillers(document), max_highlights=2)
     told = {i for h in digest.highlights for i in h.document_ids}
     important = digest.sections["important"]
-    assert important.text.startswith("Also worth reading: ")
+    assert important.text.startswith("Don't miss: ")
     assert not told & set(important.document_ids)
 
 
