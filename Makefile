@@ -2,7 +2,7 @@
 # Works with the GNU make 3.81 of macOS.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check proto lock clean install
+.PHONY: help run test check format proto lock clean install
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -34,7 +34,11 @@ check: install ## The one gate: format, lint, types, protos, tests
 	$(BIN)/python protos/generate.py --lint
 	$(BIN)/python -m pytest
 
-proto: install ## Write distill_grpc/proto anew from the protos
+format: install ## Bring the code into the form that `check` asks for
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+proto: install ## Format the protos and write distill_grpc/proto anew from them
 	@$(BIN)/python protos/generate.py
 
 lock: install ## Look for newer versions of everything, and write requirements.lock

@@ -1,6 +1,6 @@
 """Compiles the protos, and holds what is committed against them.
 
-    python protos/generate.py           write distill_grpc/proto
+    python protos/generate.py           format the protos, write distill_grpc/proto
     python protos/generate.py --check   fail where the committed code is not what the protos say
     python protos/generate.py --lint    buf format, buf lint, buf breaking against the last commit
 
@@ -129,7 +129,8 @@ def check() -> None:
 
 
 def write() -> None:
-    """Replaces the committed code."""
+    """Formats the protos and replaces the committed code."""
+    buf("format", "--write")
     for name in generated_files(GENERATED):
         (GENERATED / name).unlink()
     GENERATED.mkdir(parents=True, exist_ok=True)

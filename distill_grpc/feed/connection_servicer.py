@@ -93,7 +93,8 @@ def _plain(request: pb.PutConnectionRequest, field: str) -> dict[str, Any] | Non
 
 def _whole(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
+        # A proto's map has no order; what is said about its entries should have one.
+        return {key: _whole(inner) for key, inner in sorted(value.items())}
     if isinstance(value, list):
         return [_whole(inner) for inner in value]
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:

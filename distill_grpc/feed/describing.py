@@ -153,6 +153,9 @@ def _sentence(field: FieldDescriptor) -> str:
     facts = [notes.format] if notes.format and notes.format not in text else []
     if default is not None:
         facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
+    rules = contract.rules(field).int32
+    if rules.HasField("gte") and rules.HasField("lte"):
+        facts.append(f"{rules.gte} to {rules.lte}")
     return f"{text} ({', '.join(facts)})" if facts else text
 
 

@@ -229,7 +229,7 @@ class SourceRun:
         elif verdict.failure is not None:
             whole |= {
                 "error_code": verdict.failure.code,
-                "error_message": ingesting.plain(verdict.failure.message, 500),
+                "error_message": self._told(verdict.failure),
                 "failures": self.connection.failures + 1,
             }
         elif not any(row.failures for name, row in self._parts.items() if name not in self._done):
@@ -241,6 +241,18 @@ class SourceRun:
             await connections.update_connection(connection, self._user_id, self._name, **whole)
             await self._store_report(connection, verdict.status, verdict.failure)
         return verdict
+
+    def _told(self, failure: SourceFailure) -> str:
+        """A failure in words; one of several parts is named, with how many fail like it."""
+        message = failure.message
+        parts = len(self._parts.keys() | self._done)
+        if parts > 1:
+            for part, failed in self._failed.items():
+                if failed is failure:
+                    message = (
+                        f"{len(self._failed)} of {parts} parts failed, such as {part}: {message}"
+                    )
+        return ingesting.plain(message, 500)
 
     async def _report(self, status: str, failure: SourceFailure | None, **counts: int) -> None:
         async with self.engine.begin() as connection:
@@ -257,7 +269,7 @@ class SourceRun:
             self._name,
             status=status,
             error_code=failure.code if failure else None,
-            error_message=ingesting.plain(failure.message, 500) if failure else None,
+            error_message=self._told(failure) if failure else None,
             retry_at=failure.retry_at if failure else None,
             **counts,
         )
@@ -372,4 +384,6 @@ def _verdict(
         return Verdict("partial" if some_good else status, failure)
     if not failed_parts:
         return Verdict("completed")
-    return Verdict("partial" if some_good else "failed", failed_parts[0])
+    # What only the user can mend is told first.
+    worst = max(failed_parts, key=lambda failed: failed.permanent)
+    return Verdict("partial" if some_good else "failed", worst)

@@ -156,7 +156,9 @@ def _entry(parsed: Any, feed: Any, url: str, home: str) -> RawEntry:
 
 
 def _link(parsed: Any) -> str:
-    if link := _get(parsed, "link"):
+    # feedparser takes a guid for the address where there is none, words and numbers too.
+    borrowed = parsed.get("guidislink") and "://" not in _get(parsed, "id")
+    if (link := _get(parsed, "link")) and not borrowed:
         return link
     links = parsed.get("links") or []
     return next((_get(found, "href") for found in links if found.get("rel") == "alternate"), "")

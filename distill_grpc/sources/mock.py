@@ -120,7 +120,9 @@ class MockSource:
     def _first_slot(self, part: str, request: FetchRequest) -> int:
         first = self._slot_of(request.since.get(part, request.default_since))
         cursor = request.cursors.get(part)
-        return max(first, int(cursor["slot"]) + 1) if isinstance(cursor, dict) else first
+        # A cursor without a slot was left by the real source of that name.
+        slot = cursor.get("slot") if isinstance(cursor, dict) else None
+        return max(first, slot + 1) if isinstance(slot, int) else first
 
     def _slot_of(self, instant: datetime) -> int:
         return int(instant.timestamp()) // self._slot

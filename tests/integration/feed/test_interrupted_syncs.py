@@ -214,7 +214,8 @@ async def test_parts_that_a_dead_worker_had_read_are_not_read_again(world: World
     assert run.status == "partial"
     report = (await world.report(run_id))["scripted"]
     assert (report.parts_total, report.parts_done, report.parts_failed) == (3, 3, 1)
-    assert (report.error_message, report.items_new) == ("feed away", 4)
+    told = "1 of 3 parts failed, such as b: feed away"
+    assert (report.error_message, report.items_new) == (told, 4)
     assert (await world.part("b")).failures == 1
     halt.set()
     await dead

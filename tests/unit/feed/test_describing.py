@@ -43,7 +43,7 @@ def test_a_path_with_several_methods_is_told_apart() -> None:
 
 def test_parameters_carry_their_defaults_and_errors_their_codes() -> None:
     recent = API.endpoints["/content/recent"]
-    assert str(recent.parameters["hours"]).endswith("(default: 24)")
+    assert str(recent.parameters["hours"]).endswith("(default: 24, 1 to 168)")
     assert str(recent.parameters["include_raw"]).endswith("(default: false)")
     assert list(recent.errors) == ["not_watching"]
     assert "insufficient_credits" in API.endpoints["/sync"].errors
