@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from distill_grpc.proto import contract
 from tests.conformance.seeds import RULES
+from tests.conformance.users import connect
 from tests.service import DOORS, Answer, Service
 
 Json = Any
@@ -86,6 +87,16 @@ async def test_what_changes_nothing_is_the_same_through_both_doors(
     assert (await assert_same(shared, "POST", "/watch", user=reader)).status == 200
     assert (await assert_same(shared, "POST", "/sync", user=reader)).status == 429
     assert (await assert_same(shared, "POST", "/unwatch", user="nobody-known")).status == 200
+
+
+async def test_what_has_no_order_is_printed_in_one(idle: Service, user: str) -> None:
+    part = "https://a.example/"
+    known = {"pages": 2, "feeds": [part], "delay": 1, "simulate_parts": {part: "token_expired"}}
+    await connect(idle, user, settings=known)
+    await assert_same(idle, "GET", "/connections", user=user)
+    unknown = {"settings": dict.fromkeys("zyxwvutsrq", 0)}
+    answer = await assert_same(idle, "PUT", "/connections/rss", unknown, user=user)
+    assert list(answer.body["details"]) == [f"settings.{name}" for name in "qrstuvwxyz"]
 
 
 @pytest.mark.parametrize("code", RULES)
