@@ -16,9 +16,9 @@ from tests.service import Service, start_service
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def shared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
-    """Core, both doors and a worker in mock mode, one for the whole run.
+    """Core, both doors and a worker in mock mode, one for all of these tests.
 
     Between two syncs lies an hour, so that nobody's may come too soon however slow the machine is.
     """
@@ -29,7 +29,7 @@ async def shared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def idle(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """Like `shared`, but without a worker: what is queued stays queued."""
     with fresh_database(postgres) as address:
@@ -39,7 +39,7 @@ async def idle(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Async
             yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def real(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """Core and both doors outside mock mode, without a worker: nothing is ever fetched."""
     with fresh_database(postgres) as address:
@@ -55,7 +55,7 @@ def user() -> str:
     return f"user-{next(_numbers)}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def reader(shared: Service) -> str:
     """A user of `shared` with collected items, for tests that only read."""
     await collected(shared, "reader")

@@ -21,17 +21,10 @@ class Serving:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.out, self.err = home / "out", home / "err"
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("DISTILL_")}
-        environment |= {
-            "DISTILL_HTTP_ADDRESS": "127.0.0.1:0",
-            "DISTILL_GRPC_ADDRESS": "127.0.0.1:0",
-            "DISTILL_PROCESSES": "2",
-            **settings,
-        }
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "distill_grpc", "serve"],
-                cwd=home, env=environment, stdout=out, stderr=err,
+                cwd=home, env=own_environment() | settings, stdout=out, stderr=err,
             )  # fmt: skip
 
     def until_ready(self) -> dict[str, str]:
@@ -65,6 +58,24 @@ def health(url: str) -> str:
         return str(json.load(answer)["status"])
 
 
+def refused(home: Path) -> tuple[int, str]:
+    """How a `distill serve` ends that finds another one in its place."""
+    done = subprocess.run(
+        [sys.executable, "-m", "distill_grpc", "serve"],
+        cwd=home, env=own_environment(), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def own_environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DISTILL_")}
+    return kept | {
+        "DISTILL_HTTP_ADDRESS": "127.0.0.1:0",
+        "DISTILL_GRPC_ADDRESS": "127.0.0.1:0",
+        "DISTILL_PROCESSES": "2",
+    }
+
+
 def postmaster(home: Path) -> int:
     return int((home / ".distill/postgres/cluster/postmaster.pid").read_text().split()[0])
 
@@ -94,6 +105,13 @@ def test_everything_starts_survives_kills_and_stops(
     url = serving.until_ready()["REST"]
     assert health(url) == "healthy"
     assert len(serving.children()) == 3
+    assert "eyJ" not in serving.out.read_text()  # what is no terminal may be a log
+
+    second = refused(tmp_path)
+    assert second == (
+        1,
+        f"distill: another `distill serve` runs in this data directory (pid {serving.process.pid})\n",
+    )
 
     os.kill(postmaster(tmp_path), signal.SIGKILL)
     serving.children()[0].kill()

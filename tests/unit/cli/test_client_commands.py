@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
-from distill_grpc.cli import syncing
+from distill_grpc import clock
+from distill_grpc.cli import showing, syncing, zones
+from distill_grpc.sources import http_failures
 
 Run = Callable[..., Any]
 
@@ -106,9 +109,51 @@ def test_digest_shows_highlights_with_what_they_rest_on(distill: Run, service: A
     service.on("GET /content/summary/weekly", (200, answer))
     told = distill("digest", "weekly", "--tz", "Europe/Berlin")
     assert service.calls[0][1] == {"tz": "Europe/Berlin"}
-    for part in ("gRPC got faster.", "https://e.com/1", "Trending", "3 items from 2 sources"):
+    for part in (
+        "gRPC got faster.",
+        "https://e.com/1",
+        "Trending",
+        "3 items from 2 authors and feeds",
+    ):
         assert part in told.out
     assert distill("digest", "../admin").code == 2
+
+
+@pytest.mark.parametrize(
+    ("period", "first", "heading"),
+    [
+        ("daily", "2026-11-20", "Daily digest, 20 November 2026"),
+        ("weekly", "2026-11-16", "Weekly digest, 16{dash}22 November 2026"),
+        ("weekly", "2026-11-30", "Weekly digest, 30 November {dash} 6 December 2026"),
+        ("weekly", "2026-12-28", "Weekly digest, 28 December 2026 {dash} 3 January 2027"),
+    ],
+)
+def test_a_digest_of_a_chosen_day_names_its_days(
+    distill: Run, service: Any, period: str, first: str, heading: str
+) -> None:
+    summary = {"period": period, "date": first, "content": {}}
+    service.on(f"GET /content/summary/{period}", (200, {"summary": summary}))
+    dash = "\N{EN DASH}"
+    assert heading.format(dash=dash) in distill("digest", period, "--date", first).out
+    assert service.calls[0][1] == {"tz": "UTC", "date": first}
+
+
+def test_the_zone_of_a_digest_is_this_machine_s(
+    distill: Run, service: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.on("GET /content/summary/daily", (404, {}))
+    link = home / "localtime"
+    link.symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    monkeypatch.setattr(zones, "LOCALTIME", link)
+    asked = []
+    for zone in ("Europe/Berlin", ":Europe/Paris", "CET-1CEST", ""):
+        monkeypatch.setenv("TZ", zone)
+        distill("digest")
+        asked.append(service.calls[-1][1]["tz"])
+    assert asked == ["Europe/Berlin", "Europe/Paris", "Asia/Tokyo", "Asia/Tokyo"]
+    monkeypatch.setattr(zones, "LOCALTIME", home / "nothing")
+    distill("digest")
+    assert service.calls[-1][1]["tz"] == "UTC"
 
 
 def test_a_sync_is_followed_to_its_end(distill: Run, service: Any) -> None:
@@ -171,6 +216,19 @@ def test_watch_whose_first_sync_was_quick_shows_the_status(distill: Run, service
     assert "12" in distill("watch").out
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_watch_whose_first_sync_failed_is_exit_code_1(
+    distill: Run, service: Any, quick: bool
+) -> None:
+    service.on("POST /watch", (201, {"status": "watching", "backfill_status": "queued"}))
+    running = error("sync_in_progress", "", details={"job_id": "sync_1"})
+    service.on("POST /sync", (429, error("rate_limited", "")) if quick else (409, running))
+    service.on("GET /sync/sync_1", (200, job("failed")))
+    status = {"user_status": {"watching": True, "last_sync_status": "failed"}}
+    service.on("GET /metadata", (200, status))
+    assert distill("watch").code == 1
+
+
 def test_watching_already_asks_for_nothing_more(distill: Run, service: Any) -> None:
     service.on("POST /watch", (200, {"status": "already_watching"}))
     assert "already watching" in distill("watch").out
@@ -197,8 +255,20 @@ def test_status_shows_each_source(distill: Run, service: Any) -> None:
 
 
 def test_unwatch_says_what_becomes_of_the_data(distill: Run, service: Any) -> None:
-    service.on("POST /unwatch", (200, {"status": "unwatched", "data_retention": "Kept 7 days."}))
-    assert "Kept 7 days." in distill("unwatch").out
+    service.on("POST /unwatch", (200, {"status": "unwatched", "data_retention": "Kept 7 days"}))
+    assert "Kept 7 days; until then `distill watch` brings it back" in distill("unwatch").out
+
+
+def test_the_status_of_who_is_not_watching_counts_nothing(distill: Run, service: Any) -> None:
+    nothing = {"user_status": {"watching": False}, "statistics": {"total_items": 0}}
+    service.on("GET /metadata", (200, nothing))
+    assert distill("status").out == "not watching; `distill watch` starts it\n"
+
+
+def test_the_year_stands_where_it_is_not_the_current_one() -> None:
+    assert showing.when("2024-01-12T10:15:00Z") == "Fri 12 Jan 2024 10:15"
+    now = clock.utc_now()
+    assert str(now.astimezone().year) not in showing.when(clock.iso(now))
 
 
 def test_connecting_and_disconnecting_a_feed(distill: Run, service: Any) -> None:
@@ -208,10 +278,65 @@ def test_connecting_and_disconnecting_a_feed(distill: Run, service: Any) -> None
     service.on("GET /connections", (200, {"connections": [connection]}))
     service.on("DELETE /connections/rss", (200, {"source": "rss", "status": "disconnected"}))
     told = distill("connect", "rss", "--feed", "https://e.com/feed", "--feed", "https://f.com")
-    assert service.calls[0][2] == {"settings": {"feeds": ["https://e.com/feed", "https://f.com"]}}
+    assert service.called == ["GET /connections/rss", "PUT /connections/rss"]
+    assert service.calls[1][2] == {"settings": {"feeds": ["https://e.com/feed", "https://f.com"]}}
     assert "https://e.com/feed" in told.out
     assert "pending" in distill("connections").out
     assert "disconnected" in distill("disconnect", "rss").out
+
+
+def feeds(*names: str) -> dict[str, Any]:
+    return {
+        "source": "rss",
+        "state": "ok",
+        "settings": {"feeds": list(names), "fast": True},
+        "parts": [{"name": name, "state": "ok", "title": f"Title {name}"} for name in names],
+    }
+
+
+def test_feeds_are_added_to_those_that_are_connected(distill: Run, service: Any) -> None:
+    service.on("GET /connections/rss", (200, feeds("a", "b")))
+    service.on("PUT /connections/rss", (200, feeds("a", "b", "c")))
+    told = distill("connect", "rss", "--feed", "b", "--feed", "c")
+    assert service.calls[1][2] == {"settings": {"feeds": ["a", "b", "c"], "fast": True}}
+    assert "now reading 3 feeds" in told.out
+
+
+def test_replace_forgets_the_feeds_there_were(distill: Run, service: Any) -> None:
+    service.on("PUT /connections/rss", (200, feeds("c")))
+    told = distill("connect", "rss", "--feed", "c", "--replace")
+    assert service.calls[0][2] == {"settings": {"feeds": ["c"]}}
+    assert "now reading 1 feed\n" in told.out
+    assert distill("connect", "rss", "--replace").code == 2
+
+
+def test_one_feed_is_taken_out(distill: Run, service: Any) -> None:
+    service.on("GET /connections/rss", (200, feeds("a", "b")))
+    service.on("PUT /connections/rss", (200, feeds("b")))
+    assert "now reading 1 feed" in distill("disconnect", "rss", "--feed", "a").out
+    assert service.calls[1][2] == {"settings": {"feeds": ["b"], "fast": True}}
+    told = distill("disconnect", "rss", "--feed", "z")
+    assert (told.code, told.err.partition(";")[0]) == (1, "distill: z is not connected")
+    assert len(service.calls) == 3
+
+
+def test_taking_out_the_last_feed_disconnects(distill: Run, service: Any) -> None:
+    service.on("GET /connections/rss", (200, feeds("a")))
+    service.on("DELETE /connections/rss", (200, {"source": "rss", "status": "disconnected"}))
+    assert "disconnected" in distill("disconnect", "rss", "--feed", "a").out
+
+
+def test_connections_show_title_and_address_and_what_an_operator_can_do(
+    distill: Run, service: Any
+) -> None:
+    connection = feeds("https://e.com/feed")
+    refused = {"state": "failing", "message": http_failures.MESSAGES["private_address"]}
+    connection["parts"][0] |= refused
+    service.on("GET /connections", (200, {"connections": [connection]}))
+    told = " ".join(distill("connections").out.split())
+    assert "Title https://e.com/feed" in told
+    assert " https://e.com/feed" in told.replace("Title https://e.com/feed", "", 1)
+    assert told.count("DISTILL_ALLOW_PRIVATE_ADDRESSES=1") == 1
 
 
 def test_a_credential_comes_from_the_environment_never_from_the_command_line(
@@ -221,7 +346,7 @@ def test_a_credential_comes_from_the_environment_never_from_the_command_line(
     assert distill("connect", "github", "--credential", "token").code == 2
     monkeypatch.setenv("DISTILL_CREDENTIAL_TOKEN", "s3cret")
     assert distill("connect", "github", "--credential", "token", "--setting", "n=[1]").code == 0
-    assert service.calls[0][2] == {"settings": {"n": [1]}, "credentials": {"token": "s3cret"}}
+    assert service.calls[1][2] == {"settings": {"n": [1]}, "credentials": {"token": "s3cret"}}
 
 
 def test_an_error_is_one_line_that_says_what_helps(distill: Run, service: Any) -> None:
@@ -229,7 +354,7 @@ def test_an_error_is_one_line_that_says_what_helps(distill: Run, service: Any) -
     told = distill("status")
     assert told.code == 1
     assert told.out == ""
-    assert told.err == "distill: This user is not being watched; `distill watch` starts it\n"
+    assert told.err == "distill: not watching; `distill watch` starts it\n"
 
 
 def test_retry_after_and_action_url_are_told(distill: Run, service: Any) -> None:
@@ -237,8 +362,10 @@ def test_retry_after_and_action_url_are_told(distill: Run, service: Any) -> None
         "rate_limited", "Slow.", retry_after="2024-01-10T11:00:00Z", action_url="https://a"
     )
     service.on("POST /sync", (429, body))
+    told = "distill: too soon; try again after Wed 10 Jan 2024 11:00:00; see https://a"
+    assert distill("sync", "--force").err == f"{told}\n"
     assert distill("sync").err == (
-        "distill: Slow; try again after 2024-01-10T11:00:00Z; see https://a\n"
+        f"{told}; --force skips Distill's own pause, never a platform's limit\n"
     )
 
 
@@ -272,6 +399,31 @@ def test_with_keys_a_token_of_their_own_is_sent_to_this_machine(distill: Run, se
     scheme, token = service.calls[0][3].split()
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (scheme, claims["user_id"]) == ("Bearer", "you")
+
+
+def test_a_refused_token_of_this_folder_tells_of_its_keys(
+    distill: Run, service: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.on("GET /metadata", (401, error("authentication_failed", "Invalid token.")))
+    assert f"{home}/.distill has no keys of the service" in distill("status").err
+    distill("token", "--user-id", "u", "--email", "u@example.com")
+    told = distill("status").err
+    assert f"the keys in {home}/.distill are not those of the service" in told
+    assert "DISTILL_DATA_DIR or DISTILL_TOKEN" in told
+    monkeypatch.setenv("DISTILL_TOKEN", "abc")
+    assert "Invalid token" in distill("status").err
+
+
+def test_in_mock_mode_the_keys_of_the_mock_are_used(
+    distill: Run, service: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_MOCK", "1")
+    distill("token", "--user-id", "u", "--email", "u@example.com")
+    assert (home / ".distill-mock" / "keys").is_dir()
+    assert not (home / ".distill").exists()
+    service.on("GET /metadata", (200, {}))
+    distill("status")
+    assert service.calls[0][3].startswith("Bearer ")
 
 
 def test_a_given_token_and_address_are_taken(

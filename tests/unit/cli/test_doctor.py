@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
+
+from distill_grpc.proto import contract
 
 Run = Callable[..., Any]
 
@@ -76,6 +82,35 @@ def test_an_address_that_is_taken_by_somebody_else_warns(distill: Run, service: 
     found = examined(distill("doctor", "--json"))["REST address"]
     assert found["state"] == "warn"
     assert "taken by another program" in found["found"]
+
+
+def test_a_core_that_serves_is_no_other_program(
+    distill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 1)])
+    health = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    monkeypatch.setenv("DISTILL_GRPC_ADDRESS", address)
+    try:
+        found = examined(distill("doctor", "--json"))["gRPC address"]
+        assert found["state"] == "warn"
+        assert "taken by another program" in found["found"]
+        for service in contract.services():
+            health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
+        found = examined(distill("doctor", "--json"))["gRPC address"]
+        assert found["state"] == "ok"
+        assert found["found"] == f"a Distill answers at {address}: serving"
+    finally:
+        server.stop(0).wait()
+
+
+def test_a_variable_that_is_no_setting_warns(distill: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTILL_MOKC", "1")
+    found = examined(distill("doctor", "--json"))["settings"]
+    assert found["state"] == "warn"
+    assert "did you mean DISTILL_MOCK?" in found["found"]
 
 
 @pytest.mark.parametrize(
