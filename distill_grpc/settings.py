@@ -17,6 +17,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from distill_grpc.clock import parse_duration
 
+# What a flag may be; messages name 0 and 1 alone, which are enough to know.
+_FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True)
+_FLAGS |= dict.fromkeys(("0", "false", "no", "off"), False)
+
 
 class SettingsError(Exception):
     """A setting is wrong; the text is one line for the person who set it."""
@@ -32,11 +36,20 @@ def _names(value: Any) -> Any:
     return value
 
 
+def _flag(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value.lower() not in _FLAGS:
+        raise ValueError("must be 0 or 1")
+    return _FLAGS[value.lower()]
+
+
 def _empty_is_unset(value: Any) -> Any:
     return None if value == "" else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
 
@@ -57,7 +70,9 @@ class Settings(BaseSettings):
         description="PostgreSQL, `postgresql://…`; unset: embedded PostgreSQL in the data directory",
     )
     data_dir: Path = Field(
-        Path(".distill"), description="where the embedded database and the local keys live"
+        Path(".distill"),
+        description="where the embedded database and the local keys live; unset with DISTILL_MOCK: "
+        "`.distill-mock`",
     )
     http_address: str = Field("127.0.0.1:8080", description="the REST facade's address")
     grpc_address: str = Field("127.0.0.1:50051", description="the gRPC core's address")
@@ -70,7 +85,7 @@ class Settings(BaseSettings):
         (),
         description="comma-separated sources that this instance serves; unset: all that are built in",
     )
-    mock: bool = Field(
+    mock: Flag = Field(
         False, description="`1`: platforms are played by mock data, and errors can be simulated"
     )
     jwt_jwks_url: OptionalText = Field(
@@ -81,7 +96,7 @@ class Settings(BaseSettings):
     )
     jwt_audience: OptionalText = Field(None, description="required `aud`")
     jwt_authorized_parties: Names = Field((), description="allowed `azp`, comma-separated")
-    local_issuer: bool = Field(
+    local_issuer: Flag = Field(
         True,
         description="`1`: tokens of the local issuer open everything; `0`: they open `/api/v1` only; "
         "unset: `1` where no JWKS URL is set, else `0`",
@@ -111,7 +126,7 @@ class Settings(BaseSettings):
     summary_retention: Duration = Field(
         timedelta(days=30), description="how long summaries are kept"
     )
-    allow_private_addresses: bool = Field(
+    allow_private_addresses: Flag = Field(
         False, description="`1`: user-given URLs may point at private or loopback addresses"
     )
     redis_url: OptionalText = Field(
@@ -190,11 +205,21 @@ class Settings(BaseSettings):
             values["local_issuer"] = not values.get("jwt_jwks_url")
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _mock_data_lies_apart(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("data_dir") in {None, ""}:
+            mock = _FLAGS.get(str(values.get("mock")).lower(), False)
+            values["data_dir"] = Path(".distill-mock" if mock else ".distill")
+        return values
+
 
 def load(**overrides: Any) -> Settings:
     """The settings of this process. Raises `SettingsError` where one is wrong."""
     try:
         return Settings(**overrides)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from distill_grpc.cli import ports
+from distill_grpc.cli import environment as environment_module
+from distill_grpc.cli import ports, probes
 from distill_grpc.cli.failure import Failure, last_line
+from distill_grpc.cli.probes import TIMEOUT
 from distill_grpc.cli.tokens import has_keys
 from distill_grpc.settings import Settings
 
-TIMEOUT = 5.0  # seconds for everything outside
 OLDEST_POSTGRES = 15
-MAX_DOCUMENT = 1_000_000  # bytes
 
 State = Literal["ok", "warn", "fail"]
-_OF_HEALTH: dict[str, State] = {"healthy": "ok", "degraded": "warn"}
+_OF_HEALTH: dict[str, State] = {"healthy": "ok", "serving": "ok", "degraded": "warn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,13 @@ async def signing_key(settings: Settings) -> Finding:
     return Finding("ok", f"key {issuer.kid[:12]}")
 
 
+async def environment(_settings: Settings) -> Finding:
+    """Whether what is set is a setting; the values have been checked."""
+    if strays := environment_module.strays():
+        return Finding("warn", "; ".join(strays))
+    return Finding("ok", "every value is allowed")
+
+
 async def encryption_keys(settings: Settings) -> Finding:
     """Whether the keys for stored credentials can be used."""
     from distill_grpc.encryption import KeyFileError, Keyring
@@ -131,34 +138,25 @@ async def encryption_keys(settings: Settings) -> Finding:
 
 async def http_address(settings: Settings) -> Finding:
     """Whether the facade's address is free, or a Distill answers there."""
-    return await _address(settings.http_address, "DISTILL_HTTP_ADDRESS", probe_distill=True)
+    return await _address(settings.http_address, "DISTILL_HTTP_ADDRESS", probes.rest_health)
 
 
 async def grpc_address(settings: Settings) -> Finding:
-    """Whether the core's address is free."""
-    return await _address(settings.grpc_address, "DISTILL_GRPC_ADDRESS", probe_distill=False)
+    """Whether the core's address is free, or a Distill answers there."""
+    return await _address(settings.grpc_address, "DISTILL_GRPC_ADDRESS", probes.grpc_health)
 
 
-async def _address(address: str, variable: str, *, probe_distill: bool) -> Finding:
+async def _address(
+    address: str, variable: str, health: Callable[[str], Awaitable[str | None]]
+) -> Finding:
     try:
         ports.claim(address, variable)
     except Failure as failure:
-        status = await _health(f"http://{ports.reachable(address)}") if probe_distill else None
+        status = await health(ports.reachable(address))
         if status is None:
             return Finding("warn", str(failure))
         return Finding(_OF_HEALTH.get(status, "fail"), f"a Distill answers at {address}: {status}")
     return Finding("ok", f"{address} is free")
-
-
-async def _health(url: str) -> str | None:
-    """What a Distill there says of itself; None where there is none."""
-    import aiohttp
-
-    try:
-        body = await _get_json(f"{url}/health")
-    except (aiohttp.ClientError, TimeoutError, ValueError):
-        return None
-    return str(body.get("status")) if isinstance(body, dict) else None
 
 
 async def sources(settings: Settings) -> Finding:
@@ -187,7 +185,7 @@ async def jwks(settings: Settings) -> Finding:
     import aiohttp
 
     try:
-        body = await _get_json(settings.jwt_jwks_url)
+        body = await probes.get_json(settings.jwt_jwks_url)
         keys = body["keys"]
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
         what = last_line(error) or type(error).__name__
@@ -223,18 +221,3 @@ async def summariser(_settings: Settings) -> Finding:
     from distill_grpc.llm.offline import OfflineSummariser
 
     return Finding("ok", f"{OfflineSummariser().name}: on this machine, without a language model")
-
-
-async def _get_json(url: str) -> Any:
-    """A small JSON document; ValueError for anything else."""
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(url, allow_redirects=False) as answer,
-    ):
-        content = await answer.content.read(MAX_DOCUMENT + 1)
-    if answer.status not in {200, 503} or len(content) > MAX_DOCUMENT:
-        raise ValueError(f"it answered {answer.status} with {len(content)} bytes")
-    return json.loads(content)

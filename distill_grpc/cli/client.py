@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +16,8 @@ from distill_grpc import settings as settings_module
 from distill_grpc.cli import ports
 from distill_grpc.cli.banner import EMAIL, USER_ID
 from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.showing import when
 from distill_grpc.cli.tokens import has_keys, issue
-from distill_grpc.settings import Settings
 
 # A digest may have to wait for a language model.
 TIMEOUT = aiohttp.ClientTimeout(total=150, connect=10)
@@ -26,12 +27,17 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 # What a person can do about an error, where the service's message does not say it.
 _HINTS = {
     "authentication_failed": "pass a token with --token or DISTILL_TOKEN; `distill token` makes one",
-    "not_watching": "`distill watch` starts it",
-    "no_platform_auth": "`distill connect` connects an account",
     "insufficient_credits": "the token must say credits_available: true",
     "summary_unavailable": "`distill sync` collects what is new",
     "internal_error": "the service's log has the details",
     "unavailable": "try again in a moment; `distill doctor` tells what is away",
+}
+
+# Errors whose messages are written for programs, in words of their own.
+_IN_OTHER_WORDS = {
+    "not_watching": "not watching; `distill watch` starts it",
+    "no_platform_auth": "no account that can be read is connected; `distill connect` connects one",
+    "rate_limited": "too soon",
 }
 
 
@@ -48,10 +54,13 @@ class ApiError(Failure):
 class Client:
     """Calls one Distill; made by `connected`."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str | None) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, token: str | None, *, refused: str = ""
+    ) -> None:
         self._session = session
         self._url = url
         self._token = token
+        self._refused = refused  # what to say where the token is not taken
 
     async def call(
         self,
@@ -76,6 +85,10 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 return _decoded(self._url, response.status, await _limited(response))
+        except ApiError as error:
+            if error.code == "authentication_failed" and self._refused:
+                raise Failure(self._refused) from None
+            raise
         except aiohttp.ClientConnectionError as error:
             raise Failure(_why_not_connected(self._url, error)) from None
         except TimeoutError:
@@ -94,17 +107,31 @@ async def connected(url: str | None, token: str | None) -> AsyncIterator[Client]
     parts = urlsplit(base)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Failure(f"--url must be an http or https address (it is {base!r})", exit_code=2)
+    # A token that is made here is never sent to another machine.
+    own = not token and (url is None or parts.hostname in _LOOPBACK)
+    refused = _why_refused(base, settings.data_dir) if own else ""
     async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
-        yield Client(session, base, token or _own_token(settings, url, str(parts.hostname)))
-
-
-def _own_token(settings: Settings, url: str | None, host: str) -> str | None:
-    """A token for this machine's Distill, where its keys are here; never sent elsewhere."""
-    if (url is None or host in _LOOPBACK) and has_keys(settings.data_dir):
-        return issue(
-            settings.data_dir, user_id=USER_ID, email=EMAIL, expires_in=timedelta(minutes=30)
+        yield Client(
+            session, base, _own_token(settings.data_dir) if own else token, refused=refused
         )
-    return None
+
+
+def _own_token(data_dir: Path) -> str | None:
+    """A token made with the keys of this folder, where it has some."""
+    if not has_keys(data_dir):
+        return None
+    return issue(data_dir, user_id=USER_ID, email=EMAIL, expires_in=timedelta(minutes=30))
+
+
+def _why_refused(url: str, data_dir: Path) -> str:
+    where = data_dir.expanduser().absolute()
+    there = (
+        f"the keys in {where} are not those of" if has_keys(data_dir) else f"{where} has no keys of"
+    )
+    return (
+        f"{there} the service at {url}; run this in the service's folder, or set DISTILL_DATA_DIR "
+        "or DISTILL_TOKEN"
+    )
 
 
 async def _limited(response: aiohttp.ClientResponse) -> bytes:
@@ -132,9 +159,11 @@ def _decoded(url: str, status: int, content: bytes) -> Any:
 
 def _in_words(status: int, code: str, body: Mapping[str, Any]) -> str:
     message = str(body.get("message") or f"the service answered {status}")
+    if code in _IN_OTHER_WORDS:
+        message = _IN_OTHER_WORDS[code]
     after = []
     if retry_after := body.get("retry_after"):
-        after.append(f"try again after {retry_after}")
+        after.append(f"try again after {when(retry_after, seconds=True)}")
     if action_url := body.get("action_url"):
         after.append(f"see {action_url}")
     if hint := _HINTS.get(code):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
+from rich.text import Text
 
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.options import Json, Token, Url, ask
-from distill_grpc.cli.showing import console, facts, plain, rows, state, when
+from distill_grpc.cli.showing import console, count, facts, hints, plain, rows, state, when
+
+if TYPE_CHECKING:
+    from distill_grpc.cli.client import Client
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source's name, such as `rss`.")]
 
@@ -42,24 +46,34 @@ def connect(
             "DISTILL_CREDENTIAL_<NAME>, or asked for. May be repeated.",
         ),
     ] = [],  # noqa: B006 -- typer copies it
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Forget the feeds and settings there were, instead of adding to them."
+        ),
+    ] = False,
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Connect an account, or change how it is connected."""
-    settings = dict(_pair(text) for text in setting)
-    if feed:
-        settings["feeds"] = feed
-    body: dict[str, Any] = {"settings": settings} if settings else {}
+    """Connect an account, add feeds to it, or change its settings."""
+    given = dict(_pair(text) for text in setting)
+    if replace and not (given or feed):
+        raise Failure("--replace needs a --feed or a --setting to put in place", exit_code=2)
+    body: dict[str, Any] = {}
     if credential:
         body["credentials"] = {name: _secret(name) for name in credential}
-    ask(
-        url,
-        token,
-        lambda client: client.call("PUT", _path(source), body=body),
-        as_json=as_json,
-        show=lambda answer: _show([answer]),
-    )
+
+    async def work(client: Client) -> Any:
+        if given or feed:
+            known = {} if replace else await _settings(client, source)
+            body["settings"] = known | given
+            if feed:
+                feeds = _feeds(body["settings"])
+                body["settings"]["feeds"] = list(dict.fromkeys([*feeds, *feed]))
+        return await client.call("PUT", _path(source), body=body)
+
+    ask(url, token, work, as_json=as_json, show=_show_changed)
 
 
 def connections(as_json: Json = False, url: Url = None, token: Token = None) -> None:
@@ -73,15 +87,60 @@ def connections(as_json: Json = False, url: Url = None, token: Token = None) -> 
     )
 
 
-def disconnect(source: Source, as_json: Json = False, url: Url = None, token: Token = None) -> None:
-    """Disconnect an account: its credentials are deleted at once."""
-    ask(
-        url,
-        token,
-        lambda client: client.call("DELETE", _path(source)),
-        as_json=as_json,
-        show=lambda answer: console().print(facts([(answer["source"], answer["status"])])),
-    )
+def disconnect(
+    source: Source,
+    *,
+    feed: Annotated[
+        list[str],
+        typer.Option(metavar="URL", help="`rss`: only this feed's address; may be repeated."),
+    ] = [],  # noqa: B006 -- typer copies it
+    as_json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Disconnect an account, or take feeds out of it.
+
+    The account's credentials are deleted at once. Taking out the last feed disconnects the account.
+    """
+
+    async def work(client: Client) -> Any:
+        if feed:
+            settings = await _settings(client, source)
+            feeds = _feeds(settings)
+            if unknown := [address for address in feed if address not in feeds]:
+                raise Failure(
+                    f"{unknown[0]} is not connected; `distill connections` shows the addresses"
+                )
+            if left := [address for address in feeds if address not in feed]:
+                body = {"settings": settings | {"feeds": left}}
+                return await client.call("PUT", _path(source), body=body)
+        return await client.call("DELETE", _path(source))
+
+    def show(answer: Any) -> None:
+        if answer.get("status"):
+            console().print(facts([(answer["source"], answer["status"])]))
+        else:
+            _show_changed(answer)
+
+    ask(url, token, work, as_json=as_json, show=show)
+
+
+async def _settings(client: Client, source: str) -> dict[str, Any]:
+    """The settings of a connection; none where there is no connection yet."""
+    from distill_grpc.cli.client import ApiError
+
+    try:
+        connection = await client.call("GET", _path(source))
+    except ApiError as error:
+        if error.code == "not_found":
+            return {}
+        raise
+    return dict(connection.get("settings") or {})
+
+
+def _feeds(settings: dict[str, Any]) -> list[str]:
+    feeds = settings.get("feeds")
+    return feeds if isinstance(feeds, list) else []
 
 
 def _path(source: str) -> str:
@@ -109,6 +168,12 @@ def _secret(name: str) -> str:
     return str(typer.prompt(name, hide_input=True, err=True))
 
 
+def _show_changed(connection: Any) -> None:
+    _show([connection])
+    if feeds := _feeds(connection.get("settings") or {}):
+        console().print(plain(f"now reading {count(len(feeds), 'feed')}"))
+
+
 def _show(found: list[Any]) -> None:
     out = console()
     if not found:
@@ -126,9 +191,16 @@ def _show(found: list[Any]) -> None:
         for part in connection.get("parts", []):
             table.add_row(
                 "",
-                plain(part.get("title") or part["name"]),
+                _named(part),
                 state(part["state"]),
                 when(part.get("last_success")),
                 plain(part.get("message", "")),
             )
     out.print(table)
+    hints(out, (entry for one in found for entry in (one, *one.get("parts", []))))
+
+
+def _named(part: Any) -> Text:
+    """A part's title, and below it the name by which it was connected."""
+    title, name = part.get("title"), part["name"]
+    return Text("\n").join([plain(title), plain(name, style="dim")]) if title else plain(name)

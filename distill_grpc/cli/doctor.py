@@ -50,6 +50,7 @@ async def examine() -> list[tuple[str, Finding]]:
     except SettingsError as error:
         return [("settings", Finding("fail", str(error), "set it to an allowed value"))]
     wanted: list[tuple[str, Check]] = [
+        ("settings", checks.environment),
         ("data directory", checks.data_directory),
         ("database", checks.database),
         ("signing key", checks.signing_key),
@@ -61,10 +62,7 @@ async def examine() -> list[tuple[str, Finding]]:
         ("Redis", checks.redis),
         ("summariser", checks.summariser),
     ]
-    findings = [("settings", Finding("ok", "every value is allowed"))]
-    for name, check in wanted:
-        findings.append((name, await _examined(check, settings)))
-    return findings
+    return [(name, await _examined(check, settings)) for name, check in wanted]
 
 
 async def _examined(check: Check, settings: Settings) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ def run() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command line; returns its exit code, having told every failure on stderr."""
+    # A broken line in .env is told by the roles, and by `distill doctor`.
+    logging.getLogger("dotenv").setLevel(logging.ERROR)
     try:
         result = get_command(app).main(
             args=list(arguments), prog_name="distill", standalone_mode=False

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.padding import Padding
 
-from distill_grpc.cli import showing
+from distill_grpc.cli import showing, zones
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.options import Json, Token, Url, ask
-from distill_grpc.cli.showing import console, plain, when
+from distill_grpc.cli.showing import console, count, plain, when
 
 # Items named behind a highlight on a terminal; `--json` has them all.
 SHOWN_CITATIONS = 4
@@ -89,25 +89,34 @@ def digest(
     period: Annotated[
         str, typer.Argument(help="`daily`, `weekly`, or a date as YYYY-MM-DD.")
     ] = "daily",
+    *,
     tz: Annotated[
-        str | None, typer.Option(help="Your time zone, such as Europe/Berlin; default: UTC.")
+        str | None,
+        typer.Option(help="Your time zone, such as Europe/Berlin; default: this machine's."),
+    ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(
+            metavar="YYYY-MM-DD", help="With `daily` or `weekly`: a day of it; default: today."
+        ),
     ] = None,
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show what mattered over a day or a week, and what it rests on."""
+    """Show what mattered over a day or a week, with sources."""
     if not re.fullmatch(r"daily|weekly|\d{4}-\d{2}-\d{2}", period):
         raise Failure(
             f"the period is `daily`, `weekly` or a date as YYYY-MM-DD (it is {period!r})",
             exit_code=2,
         )
+    params: dict[str, str | int] = {"tz": tz or zones.of_this_machine()}
+    if date is not None:
+        params["date"] = date
     ask(
         url,
         token,
-        lambda client: client.call(
-            "GET", f"/content/summary/{period}", params={"tz": tz} if tz else None
-        ),
+        lambda client: client.call("GET", f"/content/summary/{period}", params=params),
         as_json=as_json,
         show=_show_digest,
     )
@@ -117,7 +126,8 @@ def _show_digest(answer: Any) -> None:
     out = console()
     summary = answer["summary"]
     content, about = summary["content"], answer.get("metadata", {})
-    out.print(plain(f"{summary['period'].capitalize()} digest, {summary['date']}", style="bold"))
+    days = zones.days(summary["period"], summary["date"])
+    out.print(plain(f"{summary['period'].capitalize()} digest, {days}", style="bold"))
     out.print()
     for number, highlight in enumerate(content.get("highlights", [])):
         out.print(Padding(plain(f"• {highlight}"), (0, 0, 0, 1)))
@@ -132,7 +142,9 @@ def _show_digest(answer: Any) -> None:
         out.print(plain(name.replace("_", " ").capitalize(), style="bold"))
         out.print(plain(text))
     numbers = summary.get("statistics", {})
-    made = f"{numbers.get('items_processed', 0)} items from {numbers.get('sources', 0)} sources"
+    read = count(numbers.get("items_processed", 0), "item")
+    origins = count(numbers.get("sources", 0), "author or feed", "authors and feeds")
+    made = f"{read} from {origins}"
     model, at = about.get("model_used", "?"), when(summary.get("generated_at"))
     out.print()
     out.print(plain(f"{made} · {model} · {at}", style="dim"))

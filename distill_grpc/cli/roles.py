@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -12,10 +13,12 @@ import typer
 
 from distill_grpc import logs
 from distill_grpc import settings as settings_module
+from distill_grpc.cli import environment
 from distill_grpc.cli.failure import Failure, last_line
-from distill_grpc.cli.supervised import Ready, run_role
+from distill_grpc.cli.supervised import VARIABLE, Ready, run_role
+from distill_grpc.cli.supervisor import FAULT
 from distill_grpc.key_files import KeyFileError
-from distill_grpc.settings import Settings, SettingsError, variable
+from distill_grpc.settings import Settings, SettingsError
 
 _log = structlog.get_logger()
 
@@ -25,7 +28,7 @@ Work = Callable[[Settings, asyncio.Event, Ready], Awaitable[None]]
 
 def add_commands(app: typer.Typer) -> None:
     """Adds `serve`, `core`, `facade`, `worker`, `migrate`, and the hidden `node`."""
-    app.command("serve", epilog=_settings_table())(serve)
+    app.command("serve", epilog=environment.table())(serve)
     app.command("core")(core)
     app.command("facade")(facade)
     app.command("worker")(worker)
@@ -34,11 +37,13 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Run everything on this machine: database, migrations, core, facade, worker."""
+    """Run everything on this machine.
+
+    That is the database, its migrations, the core, the REST facade and a worker.
+    """
     from distill_grpc.cli.serving import serve as serve_everything
 
-    settings = settings_module.load()
-    logs.configure(format=settings.log_format, level=settings.log_level, role="supervisor")
+    settings = _begin("supervisor")
     raise typer.Exit(asyncio.run(serve_everything(settings)))
 
 
@@ -99,11 +104,13 @@ def worker() -> None:
 
 
 def migrate() -> None:
-    """Bring the database to the newest schema; safe from several machines at once."""
+    """Bring the database to the newest schema.
+
+    It is safe to run from several machines at once.
+    """
     from distill_grpc.cli.database import database, migrated
 
-    settings = settings_module.load()
-    logs.configure(format=settings.log_format, level=settings.log_level, role="migrate")
+    settings = _begin("migrate")
 
     async def work() -> list[str]:
         async with database(settings, migrate=False) as dsn:
@@ -117,8 +124,7 @@ def migrate() -> None:
 
 
 def _run(name: str, work: Work, *, with_database: bool) -> None:
-    settings = settings_module.load()
-    logs.configure(format=settings.log_format, level=settings.log_level, role=name)
+    settings = _begin(name)
 
     async def role(stop: asyncio.Event, ready: Ready) -> None:
         if not with_database:
@@ -132,6 +138,16 @@ def _run(name: str, work: Work, *, with_database: bool) -> None:
             await _told(name, work(own, stop, ready))
 
     run_role(role)
+
+
+def _begin(name: str) -> Settings:
+    """Settings and logs of a role; what is set in vain is told once, not by each child."""
+    settings = settings_module.load()
+    logs.configure(format=settings.log_format, level=settings.log_level, role=name)
+    if VARIABLE not in os.environ:
+        for stray in environment.strays():
+            _log.warning("set_in_vain", told=stray)
+    return settings
 
 
 async def _told(name: str, work: Awaitable[None]) -> None:
@@ -152,12 +168,6 @@ async def _told(name: str, work: Awaitable[None]) -> None:
         raise Failure(f"the {name} cannot run: {error}") from None
     except Exception as error:
         _log.exception("role_failed")
-        raise Failure(f"the {name} failed: {type(error).__name__}: {error}") from None
-
-
-def _settings_table() -> str:
-    """Every setting in one line, for `--help`."""
-    lines = ["\b", "Settings, from the environment or from .env in the working directory:"]
-    for name, field in Settings.model_fields.items():
-        lines.append(f"  {variable(name)}: {field.description}")
-    return "\n".join(lines)
+        raise Failure(
+            f"the {name} failed: {type(error).__name__}: {error}", exit_code=FAULT
+        ) from None

@@ -13,13 +13,16 @@ from pathlib import Path
 import psutil
 import structlog
 
-from distill_grpc.cli import ports
+from distill_grpc.cli import alone, ports
 from distill_grpc.cli.banner import banner
 from distill_grpc.cli.database import database
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.signals import on_signals
 from distill_grpc.cli.supervisor import Program, Supervisor
-from distill_grpc.settings import Settings
+from distill_grpc.encryption import KeyFileError, Keyring
+from distill_grpc.settings import Settings, SettingsError
+from distill_grpc.sources import registry
+from distill_grpc.sources.http import HttpClient
 
 # Each holds a pool of connections, and the embedded database takes a hundred of them.
 MOST_PROCESSES = 8
@@ -37,6 +40,8 @@ async def serve(settings: Settings) -> int:
         stop.set()
 
     on_signals(ask, insist=kill.set)
+    # A second one is told so, rather than that its port is taken.
+    alone.refuse_second(settings.data_dir)
     http = ports.claim(settings.http_address, "DISTILL_HTTP_ADDRESS")
     grpc = ports.claim(settings.grpc_address, "DISTILL_GRPC_ADDRESS")
     if http == grpc:
@@ -45,26 +50,53 @@ async def serve(settings: Settings) -> int:
             exit_code=2,
         )
     settings = settings.model_copy(update={"http_address": http, "grpc_address": grpc})
-    async with database(settings, migrate=True) as dsn:
-        with _metrics_folder(settings.data_dir) as metrics:
-            failure = await Supervisor(
-                programs(settings),
-                environment=os.environ
-                | {
-                    "DISTILL_DATABASE_URL": dsn,  # not on a command line, which everybody can read
-                    "DISTILL_HTTP_ADDRESS": http,
-                    "DISTILL_GRPC_ADDRESS": grpc,
-                    METRICS_VARIABLE: str(metrics),
-                },
-                stop=stop,
-                kill=kill,
-                on_ready=lambda: print(banner(settings), flush=True),
-                on_exit=lambda pid: _forget_metrics(pid, metrics),
-            ).run()
+    with alone.only_one(settings.data_dir):
+        await _check(settings)
+        failure = await _supervise(settings, stop, kill)
     if failure is not None:
         raise Failure(failure)
     _log.info("stopped")
     return 130 if kill.is_set() else 0
+
+
+async def _check(settings: Settings) -> None:
+    """Tries what every child would fail at, so that it is told once."""
+    http = HttpClient(allow_private_addresses=settings.allow_private_addresses)
+    try:
+        sources = registry.build(settings.sources, mock=settings.mock, http=http)
+        await sources.close()
+    except ValueError as error:
+        raise SettingsError(f"DISTILL_SOURCES: {error}") from None
+    finally:
+        await http.close()
+    try:
+        Keyring.load(settings.encryption_keys, settings.data_dir)
+    except ValueError as error:
+        raise SettingsError(f"DISTILL_ENCRYPTION_KEYS: {error}") from None
+    except (KeyFileError, OSError) as error:
+        raise Failure(str(error)) from None
+
+
+async def _supervise(settings: Settings, stop: asyncio.Event, kill: asyncio.Event) -> str | None:
+    """Runs database and children until `stop` is set; returns what went wrong, if anything."""
+    async with database(settings, migrate=True) as dsn:
+        with _metrics_folder(settings.data_dir) as metrics:
+            return await Supervisor(
+                programs(settings),
+                environment=os.environ
+                | {
+                    "DISTILL_DATABASE_URL": dsn,  # not on a command line, which everybody can read
+                    "DISTILL_HTTP_ADDRESS": settings.http_address,
+                    "DISTILL_GRPC_ADDRESS": settings.grpc_address,
+                    METRICS_VARIABLE: str(metrics),
+                },
+                stop=stop,
+                kill=kill,
+                on_ready=lambda: print(
+                    banner(settings, with_token=sys.stdout.isatty()), flush=True
+                ),
+                on_exit=lambda pid: _forget_metrics(pid, metrics),
+            ).run()
 
 
 def _forget_metrics(pid: int, folder: Path) -> None:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from distill_grpc import clock
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = {
     "completed": "green",
@@ -47,14 +49,36 @@ def state(value: str) -> Text:
     return plain(value, style=_COLOURS.get(value, ""))
 
 
-def when(value: Any) -> str:
-    """An instant of an answer in the time of this machine, such as `Mon 12 Jan 10:15`."""
+def when(value: Any, *, seconds: bool = False) -> str:
+    """An instant of an answer in the time of this machine, such as `Mon 12 Jan 10:15`.
+
+    The year stands there where it is not the current one.
+    """
     if not value:
         return "-"
     try:
-        return datetime.fromisoformat(str(value)).astimezone().strftime("%a %d %b %H:%M")
+        moment = datetime.fromisoformat(str(value)).astimezone()
     except ValueError:
         return str(value)
+    year = "" if moment.year == clock.utc_now().astimezone().year else " %Y"
+    return moment.strftime(f"%a %d %b{year} %H:%M" + (":%S" if seconds else ""))
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """A number of things in words, such as `1 feed` or `4 feeds`."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def hints(out: Console, entries: Iterable[Mapping[str, Any]]) -> None:
+    """What the operator of the service can do about the failures that these entries tell of."""
+    from distill_grpc.sources.http_failures import MESSAGES
+
+    if any(MESSAGES["private_address"] in str(entry.get("message", "")) for entry in entries):
+        out.print(
+            "Private addresses are read where Distill is started with "
+            "DISTILL_ALLOW_PRIVATE_ADDRESSES=1.",
+            style="dim",
+        )
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
@@ -97,9 +121,8 @@ def items(answer: Mapping[str, Any]) -> None:
     for entry in answer.get("data", []):
         item(out, entry)
     about = answer.get("metadata", {})
-    count = about.get("count", 0)
     more = ", and there are more (--limit)" if about.get("has_more") else ""
-    out.print(plain(f"{count} item{'' if count == 1 else 's'}{more}", style="dim"))
+    out.print(plain(count(about.get("count", 0), "item") + more, style="dim"))
     for warning in about.get("warnings", []):
         out.print(plain(str(warning).replace("_", " "), style="yellow"))
 

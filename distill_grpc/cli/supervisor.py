@@ -19,6 +19,8 @@ _log = structlog.get_logger()
 
 # A child that ends with it was asked for in a wrong way: starting it again helps nobody.
 WRONG_USE = 2
+# A child that ends with it met a fault of its own (EX_SOFTWARE of sysexits.h), and has told it.
+FAULT = 70
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Patience:
     longest_pause: float = 10.0  # … up to this
     steady: float = 30.0  # a child that lived as long begins with the first pause again
     stop: float = 15.0  # until a child that was asked to stop is killed
-    attempts: int = 5  # in a row without getting ready, then everything stops
+    attempts: int = 3  # in a row without getting ready, then everything stops
 
 
 class Supervisor:
@@ -119,6 +121,8 @@ class Supervisor:
     def _gives_up(self, program: Program, process: Process, failures: int) -> bool:
         if process.returncode == WRONG_USE:
             self._failure = f"the {program.name} cannot run; its message stands above"
+        elif process.returncode == FAULT and program.name in self._not_ready:
+            self._failure = f"the {program.name} failed at its start; its log stands above"
         elif failures >= self._patience.attempts:
             self._failure = (
                 f"the {program.name} did not get ready {failures} times "

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from distill_grpc.cli.client import ApiError, Client
 from distill_grpc.cli.failure import Failure
-from distill_grpc.cli.showing import console, plain, rows, state, when
+from distill_grpc.cli.showing import console, hints, plain, rows, state, when
 
 RUNNING = {"queued", "running"}
 # Seconds between looks: quick at first, then kind to the caller's rate limit.
@@ -25,6 +25,9 @@ async def start(client: Client, *, force: bool) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = await client.call("POST", "/sync", body={"force": force})
     except ApiError as error:
+        if error.code == "rate_limited" and not force and not error.details:
+            hint = "--force skips Distill's own pause, never a platform's limit"
+            raise Failure(f"{error}; {hint}") from None
         if error.code != "sync_in_progress" or "job_id" not in error.details:
             raise
         return {"status": "syncing", "job_id": error.details["job_id"]}
@@ -90,6 +93,7 @@ def show(run: dict[str, Any]) -> None:
         )
     if table.row_count:
         out.print(table)
+        hints(out, run["sources"])
     new, updated = run.get("items_new", 0), run.get("items_updated", 0)
     out.print(state(run["status"]), plain(f"{new} new, {updated} updated"))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from distill_grpc.cli.options import Json, Token, Url, ask, print_json
-from distill_grpc.cli.showing import console, facts, plain, rows, state, when
+from distill_grpc.cli.showing import console, facts, hints, plain, rows, state, when
 
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait until the sync is done.")]
 
@@ -35,40 +35,47 @@ def watch(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Start watching your connected accounts, and show the first sync."""
+    """Start watching what is connected; show the first sync.
+
+    Exit code 1 where the first sync failed.
+    """
     from distill_grpc.cli import syncing
     from distill_grpc.cli.client import connected
 
     chosen = {"backfill_days": backfill_days, "sync_frequency": sync_frequency}
     options = {name: value for name, value in chosen.items() if value is not None}
 
-    async def work() -> Any:
+    async def work() -> str | None:
+        """Watches; returns how the first sync ended, where it was waited for."""
         async with connected(url, token) as client:
             answer = await client.call("POST", "/watch", body={"options": options})
-            if not as_json:
-                _show_watch(answer)
-            if no_wait or as_json or answer.get("backfill_status") != "queued":
-                return answer
+            if as_json:
+                print_json(answer)
+                return None
+            _show_watch(answer)
+            if no_wait or answer.get("backfill_status") != "queued":
+                return None
             run = await syncing.follow_running(client)
             if run is not None:
                 syncing.show(run)
-            else:
-                _show_status(await client.call("GET", "/metadata"))
-            return answer
+                return str(run["status"])
+            known = await client.call("GET", "/metadata")
+            _show_status(known)
+            return str(known.get("user_status", {}).get("last_sync_status"))
 
-    answer = asyncio.run(work())
-    if as_json:
-        print_json(answer)
+    if asyncio.run(work()) == "failed":
+        raise typer.Exit(1)
 
 
 def unwatch(as_json: Json = False, url: Url = None, token: Token = None) -> None:
-    """Stop watching; what was collected is kept for the retention period."""
+    """Stop watching; what was collected is kept for a while."""
 
     def show(answer: Any) -> None:
+        kept = answer.get("data_retention")
         pairs = (
             ("status", answer["status"].replace("_", " ")),
             ("watched for", answer.get("watched_duration")),
-            ("data", answer.get("data_retention")),
+            ("data", f"{kept}; until then `distill watch` brings it back" if kept else None),
         )
         console().print(facts(pairs))
 
@@ -84,7 +91,10 @@ def sync(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Collect what is new now, and show how it goes. Exit code 1 where a sync failed."""
+    """Collect what is new now, and show how it goes.
+
+    Exit code 1 where the sync failed.
+    """
     from distill_grpc.cli import syncing
     from distill_grpc.cli.client import connected
 
@@ -108,7 +118,7 @@ def sync(
 
 
 def status(as_json: Json = False, url: Url = None, token: Token = None) -> None:
-    """Show what is watched, how each source does, and what has been collected."""
+    """Show what is watched, and how each source does."""
     ask(url, token, lambda c: c.call("GET", "/metadata"), as_json=as_json, show=_show_status)
 
 
@@ -125,13 +135,12 @@ def _show_watch(answer: Any) -> None:
 def _show_status(answer: Any) -> None:
     out = console()
     user, numbers = answer.get("user_status", {}), answer.get("statistics", {})
-    watching = bool(user.get("watching"))
+    if not user.get("watching"):
+        out.print(plain("not watching; `distill watch` starts it"))
+        return
     ended = user.get("last_sync_status")
     pairs = (
-        (
-            "watching",
-            f"since {when(user.get('since'))}" if watching else "no; `distill watch` starts",
-        ),
+        ("watching", f"since {when(user.get('since'))}"),
         (
             "last sync",
             f"{when(user['last_sync'])} {ended or ''}" if user.get("last_sync") else None,
@@ -155,3 +164,4 @@ def _show_status(answer: Any) -> None:
                 plain(entry.get("message", "")),
             )
         out.print(table)
+        hints(out, sources)
