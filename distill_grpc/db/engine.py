@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any, cast
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import exc, make_url
+from sqlalchemy import event, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # The core holds a connection for the length of one statement or one short transaction, so a few
@@ -32,12 +33,11 @@ def create_engine(
         f"-c statement_timeout={int(statement_timeout * 1000)}"
         " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC -c jit=off"
     )
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
             "options": options,
@@ -49,6 +49,25 @@ def create_engine(
             "application_name": "distill",
         },
     )
+    event.listen(engine.sync_engine.pool, "checkout", _refuse_dead)
+    return engine
+
+
+def _refuse_dead(connection: Any, _record: object, _fairy: object) -> None:
+    """Makes the pool replace a connection that died while nobody used it.
+
+    A server that goes away closes the socket, and one that never speaks unasked has nothing else to
+    say: looking at the socket costs microseconds, a ping (`pool_pre_ping`) a round trip.
+    """
+    driver = connection.driver_connection
+    if driver.closed or _is_readable(driver.fileno()):
+        raise exc.DisconnectionError
+
+
+def _is_readable(descriptor: int) -> bool:
+    looking = select.poll()
+    looking.register(descriptor, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 async def driver_connection(
