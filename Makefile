@@ -2,7 +2,7 @@
 # Works with the GNU make 3.81 of macOS.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format proto lock clean install
+.PHONY: help run test check format proto lock bench clean install
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -46,8 +46,22 @@ lock: install ## Look for newer versions of everything, and write requirements.l
 	@$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --extra dev --generate-hashes \
 		--no-annotate --no-emit-index-url --no-header -o requirements.lock pyproject.toml
 
+# What Distill is measured against stays apart from what it is made of.
+bench: install ## Measure Distill against its peers; BENCH='rest --rounds 9' chooses
+	@wanted="$(CURDIR) $$(cksum <bench/requirements.lock)"; \
+	if [ "$$(cat .venv-bench/.complete 2>/dev/null)" != "$$wanted" ]; then \
+		set -e; \
+		echo 'Installing what is measured against into .venv-bench …'; \
+		rm -rf .venv-bench; \
+		$(BIN)/python -m venv .venv-bench; \
+		.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+			--require-hashes -r bench/requirements.lock; \
+		echo "$$wanted" >.venv-bench/.complete; \
+	fi
+	@$(BIN)/python -m bench $(BENCH)
+
 clean: ## Remove .venv and caches; the data in .distill stay
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-bench .distill-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find distill_grpc http_facade tests protos -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Takes no time where all is there. An installation that was interrupted, moved, or whose Python is
