@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -99,8 +99,7 @@ class Image:
             for service in file.service:
                 for method in service.method:
                     if _http(method) is not None:
-                        rule = method.options.Extensions[annotations_pb2.http]
-                        rule.ClearField("response_body")
+                        _http(method).ClearField("response_body")
         names = {file.name for file in built.file}
         for module in (error_details_pb2, status_pb2):
             _add(module.DESCRIPTOR, built, names)
@@ -124,7 +123,7 @@ class Image:
                     path=getattr(http, verb),
                     body=http.body,
                     response_body=http.response_body,
-                    public=method.options.Extensions[options_pb2.rpc].public,
+                    public=_own_rules(method).public,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
                 )
 
@@ -174,6 +173,12 @@ def _http(method: descriptor_pb2.MethodDescriptorProto) -> Any:
     return options.Extensions[annotations_pb2.http]
 
 
+def _own_rules(method: descriptor_pb2.MethodDescriptorProto) -> options_pb2.RpcRules:
+    # The generated stubs type extensions otherwise than the runtime's stubs do.
+    rules: options_pb2.RpcRules = cast("Any", method.options).Extensions[options_pb2.rpc]
+    return rules
+
+
 def _add(file: FileDescriptor, built: descriptor_pb2.FileDescriptorSet, names: set[str]) -> None:
     if file.name in names:
         return
@@ -213,7 +218,10 @@ def _rpc(route: Route) -> dict[str, Any]:
         told["body"] = route.request.full_name
         told["in_path"] = dict.fromkeys(route.variables, True)
     elif route.body:
-        told["body"] = fields[route.body].message_type.full_name
+        inner = fields[route.body].message_type
+        if inner is None:
+            raise ValueError(f"{route.name}: the body {route.body!r} is no message")
+        told["body"] = inner.full_name
     if route.response_body:
         told["response_body"] = route.response_body
     return told
@@ -231,8 +239,10 @@ def _messages(roots: Iterable[Descriptor]) -> dict[str, Any]:
             "names": [field.name for field in message.fields],
             "fields": {field.name: _field(field) for field in message.fields},
         }
-        inner = (_value(field).message_type for field in message.fields)
-        waiting += [one for one in inner if one is not None]
+        for field in message.fields:
+            inner = _value(field).message_type
+            if inner is not None:
+                waiting.append(inner)
     return found
 
 

@@ -111,7 +111,7 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
     """
     limit = f"{settings.body_limit} bytes"
     late = f"did not arrive within {choices.body_timeout:g} seconds"
-    refusals = [
+    refusals: list[tuple[int | range, Refusal]] = [
         (
             413,
             Refusal(
@@ -137,13 +137,13 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
     # gRPC has a place of its own for the text; what Lua answered is finished.
     mappers: list[dict[str, Any]] = [
         {
-            "filter": _header("content-type", {"prefix": "application/grpc"}),
+            "filter": _noted("grpc"),
             "body_format_override": plain,
         },
-        {"filter": _answered(), "body_format_override": {**plain, "content_type": JSON}},
+        {"filter": _noted("answered"), "body_format_override": {**plain, "content_type": JSON}},
     ]
     for statuses, refusal in refusals:
-        for path, filters in (("/api/v1/", [_publishing()]), ("/", [])):
+        for path, filters in (("/api/v1/", [_noted("publishing")]), ("/", [])):
             said = render(refusal.status, {}, path=path)
             mappers.append(
                 {
@@ -175,17 +175,10 @@ def _headers(own: dict[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _answered() -> dict[str, Any]:
-    matcher = {"filter": "distill", "path": [{"key": "answered"}], "value": {"bool_match": True}}
+def _noted(key: str) -> dict[str, Any]:
+    """True where Lua has noted `key` about the request."""
+    matcher = {"filter": "distill", "path": [{"key": key}], "value": {"bool_match": True}}
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": False}}
-
-
-def _publishing() -> dict[str, Any]:
-    return _header(":path", {"safe_regex": {"regex": "/api/v1([/?].*)?"}})
-
-
-def _header(name: str, match: dict[str, Any]) -> dict[str, Any]:
-    return {"header_filter": {"header": {"name": name, "string_match": match}}}
 
 
 def _status(statuses: int | range) -> list[dict[str, Any]]:

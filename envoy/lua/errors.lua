@@ -41,6 +41,13 @@ function errors.of(reason, message, facts, problems)
   return found
 end
 
+-- The error of a core that Envoy could not reach (503) or gave up (504).
+function errors.of_core_away(status)
+  local found = errors.of(status == 503 and "UNAVAILABLE" or "DEADLINE_EXCEEDED")
+  found.retry_in = status == 503 and RETRY_IN or nil
+  return found
+end
+
 local function members(value)
   return type(value) == "table" and value.members or {}
 end

@@ -165,7 +165,10 @@ WELL_KNOWN["google.protobuf.ListValue"] = function(value, path, problems)
 end
 
 WELL_KNOWN["google.protobuf.Timestamp"] = function(value, path, problems)
-  if type(value) ~= "string" or not instants.read(value) then problems:add(path, instants.RULE) end
+  -- The transcoder takes capital letters only.
+  if type(value) ~= "string" or value:find("[tz]") or not instants.read(value) then
+    problems:add(path, instants.RULE)
+  end
 end
 
 WELL_KNOWN["google.protobuf.Duration"] = function(value, path, problems)

@@ -48,12 +48,12 @@ function forwarded.fix_request_id(headers)
 end
 
 -- Two `Authorization` headers, or one that is no printable ASCII, could be read differently by two
--- readers: "ambiguous", and none is carried.
+-- readers: "ambiguous", and none is carried. Envoy joins two of them by a comma, which no token has.
 function forwarded.authorization(headers)
   local count = headers:getNumValues("authorization")
   if count == 0 then return "none" end
   local token = single(headers, "authorization")
-  if token and token:find("^[\33-\126][\32-\126]*$") then return "one" end
+  if token and token:find("^[\33-\126][\32-\126]*$") and not token:find(",") then return "one" end
   headers:remove("authorization")
   return "ambiguous"
 end

@@ -36,6 +36,7 @@ end
 local function add(name, field, text, problems, parts)
   local rule = rule_of(field, text)
   if rule then problems:add(name, rule) end
+  if field.message then text = text:upper() end -- of instants, the transcoder takes capitals only
   parts[#parts + 1] = percent.encode(name) .. "=" .. percent.encode(text)
 end
 

@@ -176,6 +176,7 @@ local function rest(handle, headers, method, path, query_text)
   if not target.request then return page(handle, headers, target) end
   note(handle, "rpc", target.name)
   if target.response_body then note(handle, "unwrap", target.response_body) end
+  if target.method == "GET" then note(handle, "reads", true) end
   if target.public then note(handle, "public", true) end
   if headers:get("x-distill-simulate") then note(handle, "simulated", true) end
   return call(handle, headers, match, path, query_text)
@@ -187,20 +188,18 @@ function request.handle(handle)
   local path, query_text = target:match("^([^?]*)%??(.*)$")
   forwarded.fix_request_id(headers)
   note(handle, "path", path)
+  if errors.is_publishing(path) then note(handle, "publishing", true) end
   if method == "HEAD" then note(handle, "head", true) end
   local origin = cors.allowed(headers:get("origin"))
   if origin then note(handle, "origin", origin) end
-  if path:find("^/[%w_]+%.[%w_.]+/[%w_]+$") then
-    local content_type = headers:get("content-type") or ""
-    if content_type:find("^application/grpc") then
-      note(handle, "grpc", true)
-      forwarded.authorization(headers)
-      return forwarded.strip(headers, true)
-    end
-    if method == "OPTIONS" and headers:get("access-control-request-method") then
-      note(handle, "grpc", true)
-      return options(handle, headers, "OPTIONS, POST", origin, true)
-    end
+  if (headers:get("content-type") or ""):find("^application/grpc") then
+    note(handle, "grpc", true)
+    forwarded.authorization(headers)
+    return forwarded.strip(headers, true)
+  end
+  if method == "OPTIONS" and path:find("^/[%w_]+%.[%w_.]+/[%w_]+$") then
+    note(handle, "grpc", true)
+    return options(handle, headers, "OPTIONS, POST", origin, true)
   end
   return rest(handle, headers, method, path, query_text)
 end

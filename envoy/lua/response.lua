@@ -54,12 +54,17 @@ local function replace_body(handle, text, noted)
   return headers
 end
 
-local function failed(handle, noted)
+-- The error that the core answered with, and the HTTP status that it asked for.
+local function core_error(handle)
   local buffer = handle:body(true)
   local found = errors.read(buffer:length() > 0 and buffer:getBytes(0, buffer:length()) or "")
   local headers, trailers = handle:headers(), handle:trailers()
   local asked = headers:get("x-http-code") or (trailers and trailers:get("x-http-code"))
   if found.foreign then handle:logWarn("status without a reason: " .. found.grpc) end
+  return found, asked
+end
+
+local function failed(handle, noted, found, asked)
   local status, body, own = errors.render(found, asked, noted.path)
   if noted.rpc == contract.health_rpc and AWAY[found.reason] and not noted.simulated then
     status, body, own = 503, core_away(found), {}
@@ -92,11 +97,15 @@ function response.handle(handle)
     -- Of a browser's call, the origin is the only thing to answer.
     return cors.set(headers, noted.origin, true)
   end
-  if not noted.answered and noted.rpc and headers:get("content-type") == "application/json" then
-    if tonumber(headers:get(":status")) >= 400 then
-      headers = failed(handle, noted)
-    else
+  if noted.rpc and not noted.answered then
+    local status = tonumber(headers:get(":status"))
+    local from_core = headers:get("content-type") == "application/json"
+    if from_core and status < 400 then
       headers = succeeded(handle, headers, noted)
+    elseif from_core then
+      headers = failed(handle, noted, core_error(handle))
+    elseif status == 503 or status == 504 then
+      headers = failed(handle, noted, errors.of_core_away(status)) -- Envoy's own words
     end
   end
   finish(headers, noted)

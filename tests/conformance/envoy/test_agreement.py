@@ -33,7 +33,11 @@ HEADERS = (
 
 def comparable(answer: Answer) -> Json:
     text = CHANGING.sub(r'"\1":"…"', answer.text)
-    body = json.loads(text) if answer.headers.get("Content-Type", "").startswith("application/json") and text else text
+    body = (
+        json.loads(text)
+        if answer.headers.get("Content-Type", "").startswith("application/json") and text
+        else text
+    )
     headers = {name: answer.headers.get(name) for name in HEADERS}
     return answer.status, headers, body, "Retry-After" in answer.headers
 
@@ -42,11 +46,15 @@ def names(value: Json) -> Iterator[str]:
     """Every name in a JSON value; those that cannot be printed are shown otherwise by each door."""
     if isinstance(value, dict):
         yield from value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from names(inner)
 
 
-async def assert_equal(service: Service, method: str, path: str, body: Json = None, **more: Json) -> Answer:
+async def assert_equal(
+    service: Service, method: str, path: str, body: Json = None, **more: Json
+) -> Answer:
     facade = await service.call(method, path, body, door="local", **more)
     envoy = await service.call(method, path, body, door="envoy", **more)
     assert comparable(envoy) == comparable(facade)
