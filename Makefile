@@ -35,6 +35,9 @@ check: install ## The one gate: format, lint, types, protos, tests
 	$(BIN)/python protos/generate.py --lint
 	$(BIN)/python -m pytest
 
+chaos: install ## Kill, freeze and cut off workers and the database, a thousand times (20 minutes)
+	@$(BIN)/python -m tests.chaos
+
 format: install ## Bring the code into the form that `check` asks for
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
