@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import nh3
@@ -170,6 +170,15 @@ def absolute_url(url: str, base_url: str) -> str:
 
 @lru_cache(maxsize=64)
 def _cleaner(base_url: str) -> nh3.Cleaner:
+    if base_url:
+        try:
+            return _cleaner_for(("rewrite_with_base", base_url))
+        except ValueError:
+            pass  # nh3 reads addresses more strictly than Python does; relative ones go then
+    return _cleaner_for("deny")
+
+
+def _cleaner_for(relative: Any) -> nh3.Cleaner:
     return nh3.Cleaner(
         tags=set(_ALLOWED_TAGS),
         clean_content_tags=set(_DROPPED_WITH_CONTENT),
@@ -177,7 +186,7 @@ def _cleaner(base_url: str) -> nh3.Cleaner:
         attribute_filter=_safe_attribute,
         url_schemes=set(_SAFE_SCHEMES),
         link_rel="nofollow noopener noreferrer",
-        url_relative=("rewrite_with_base", base_url) if base_url else "deny",
+        url_relative=relative,
     )
 
 

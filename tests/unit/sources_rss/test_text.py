@@ -214,3 +214,11 @@ def test_shortening_marks_the_cut() -> None:
     assert text.shorten("abc", 3) == "abc"
     assert text.shorten("abcd", 3) == "ab…"
     assert text.one_line(" a \n b\t", 10) == "a b"
+
+
+def test_an_address_that_the_sanitiser_cannot_read_costs_only_relative_links() -> None:
+    markup = '<p>Words <a href="/there">there</a> and <a href="https://a.example/">here</a></p>'
+    safe = text.sanitise_html(markup, "https://<blog.example/1?a=1&b=2")
+    assert "Words" in safe
+    assert "/there" not in safe
+    assert 'href="https://a.example/"' in safe
