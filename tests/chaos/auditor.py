@@ -7,7 +7,7 @@ Named as in the reference on reliability. `sample` holds at every instant, in th
 from __future__ import annotations
 
 import asyncio
-import re
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.chaos.platform import AGENT, Platform
 
-_VERSION = re.compile(r"in version v(\d+)\.")
+# Requests that a worker may have in flight to one host.
+AT_ONCE = 2
 
 
 @dataclass
@@ -121,16 +122,18 @@ class Auditor:
 
     async def _stored(self, connection: AsyncConnection) -> dict[str, dict[str, int]]:
         """Versions by native id, by user; what should not be there is noted on the way. I2, I9."""
-        rows = await connection.execute(text("SELECT user_id, platform_id, content FROM items"))
+        rows = await connection.exec_driver_sql(
+            "SELECT user_id, split_part(platform_id, ':', 2),"
+            " coalesce(substring(content FROM 'in version v([0-9]+)')::int, 0),"
+            " strpos(content, 'T-' || user_id || '-') > 0 FROM items"
+        )
         stored: dict[str, dict[str, int]] = defaultdict(dict)
-        for user, platform_id, content in rows:
-            native = platform_id.split(":", 1)[1]
+        for user, native, version, is_own in rows:
             if native in stored[user]:
                 self.finding.doubled.append(f"{native} stands there twice")
-            if not native.startswith(f"T-{user}-") or f"T-{user}-" not in content:
+            if not is_own or not native.startswith(f"T-{user}-"):
                 self.finding.leaks.append(f"{native} belongs to {user}?")
-            version = _VERSION.search(content)
-            stored[user][native] = int(version[1]) if version else 0
+            stored[user][native] = version
         return stored
 
     def _compare(self, stored: dict[str, dict[str, int]]) -> None:
@@ -198,6 +201,23 @@ class Auditor:
                 if strangers and two.begun < ended:
                     self.finding.overlaps.append(f"{path}: {one.agent} and {two.agent} at once")
         self.finding.limits += self._platform.violations
+        by_agent: dict[str, list[Any]] = defaultdict(list)
+        for asked in itertools.chain.from_iterable(by_feed.values()):
+            by_agent[asked.agent].append(asked)
+        for agent, all_asked in by_agent.items():
+            if self._at_once(all_asked) > AT_ONCE:
+                self.finding.limits.append(f"{agent}: more than {AT_ONCE} requests at once")
+
+    @staticmethod
+    def _at_once(all_asked: list[Any]) -> int:
+        """Most requests in flight; the last half second of each does not count, as the platform
+        may hear late that a reader hung up."""
+        moments = []
+        for asked in all_asked:
+            ended = (asked.ended or time.monotonic()) - 0.5
+            if ended > asked.begun:
+                moments += [(asked.begun, 1), (ended, -1)]
+        return max(itertools.accumulate(change for _, change in sorted(moments)), default=0)
 
     def _was_frozen(self, *all_asked: Any) -> bool:
         return any(int(asked.agent.removeprefix(AGENT)) in self.frozen for asked in all_asked)

@@ -16,14 +16,14 @@ RESUMED_WITHIN = 30.0
 
 
 async def killed_at(
-    postgres: str, nursery: Nursery, point: str, seed: int, *, pace: float = QUICK
+    postgres: str, nursery: Nursery, point: str, seed: int, *, pace: float = QUICK, sandbox: bool = False
 ) -> float:
     """Kills a worker at the point; returns after how many seconds its work was resumed."""
     random = Random(f"{point} {seed}")
     nth = random.randint(1, crash_points.most(point))
-    async with arena(postgres, nursery, seed, pace=pace, faults=FAULTS) as world:
+    async with arena(postgres, nursery, seed, pace=pace, faults=FAULTS, sandbox=sandbox) as world:
         await world.populate(users=3, feeds=3, entries=10)
-        async with world.auditor.watching(), world.stirred():
+        async with world.auditor.watching(0.2), world.stirred():
             victim = await _lead_to(world, point, nth)
             await asyncio.wait_for(victim.over.wait(), 60 / pace + 20)
             assert victim.was_killed, f"{point} #{nth}: the worker ended with {victim.code}"
