@@ -9,6 +9,8 @@ from psycopg.rows import TupleRow
 from sqlalchemy import exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from distill_grpc.db.driver import BoundedConnection
+
 # The core holds a connection for the length of one statement or one short transaction, so a few
 # of them saturate a CPU core; more only queue inside the server.
 POOL_SIZE = 8
@@ -24,8 +26,8 @@ def create_engine(
     """A pool for one process; `pool_timeout` is how long, in seconds, to wait for a connection.
 
     `statement_timeout`, in seconds, bounds every statement; a transaction left open by a stopped
-    process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead
-    peer is noticed within about twenty seconds.
+    process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead or
+    silent peer is noticed within about twenty seconds.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     options = (
@@ -40,6 +42,7 @@ def create_engine(
         pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
+            "async_creator_fn": BoundedConnection.connect,
             "options": options,
             "connect_timeout": 5,
             "keepalives_idle": 10,

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 import psycopg
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import app
@@ -34,7 +34,6 @@ from distill_grpc.sources.rss import RssSource
 from tests.chaos.auditor import Auditor, dumped
 from tests.chaos.fleet import Fleet, Nursery, until
 from tests.chaos.platform import Feed, Platform
-from tests.databases import fresh_database
 
 # By how much the times of leases and heartbeats are divided where a scenario is not about them.
 QUICK = 4.0
@@ -239,11 +238,10 @@ class Arena:
         """I13: stopped workers leave no connection behind; I10: no log line holds a secret."""
 
         async def gone() -> bool:
-            rows = await self.ask(
+            return not await self.ask(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-                " AND application_name IN ('distill', 'distill-jobs') AND pid <> pg_backend_pid()"
+                " AND application_name IN ('distill', 'distill-jobs')"
             )
-            return len(rows) <= self.engine.pool.checkedin()  # type: ignore[attr-defined]
 
         await until(gone, "connections of stopped workers close", timeout=5)
         rows = await self.ask("SELECT id FROM procrastinate_workers")
@@ -270,8 +268,9 @@ async def arena(
     Without `sandbox`, workers parse feeds themselves, which saves most of the machine's time.
     """
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    with fresh_database(postgres) as database_url:
+    async with _database(postgres) as database_url:
         engine = create_engine(database_url, pool_size=2, pool_timeout=30)
+        event.listen(engine.sync_engine, "connect", _name)
         try:
             async with Platform(seed, faults=faults) as platform:
                 world = Arena(
@@ -298,13 +297,26 @@ async def arena(
     folder.rmdir()
 
 
-def widen(postgres: str, connections: int) -> str:
-    """The administrator's address of an embedded server, told to allow that many connections."""
-    url = make_url(postgres).set(username="postgres", database="postgres")
-    address = url.render_as_string(hide_password=False)
+@asynccontextmanager
+async def _database(postgres: str) -> AsyncIterator[str]:
+    """A fresh database; unlike the fixture's, it survives a restart of the server."""
+    name = f"chaos_{uuid.uuid4().hex}"
+    await asyncio.to_thread(_administer, postgres, f"CREATE DATABASE {name} TEMPLATE distill")
+    yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
+    await asyncio.to_thread(_administer, postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(postgres: str, command: str) -> None:
+    address = make_url(postgres).set(database="postgres").render_as_string(hide_password=False)
     with psycopg.connect(address, autocommit=True) as admin:
-        admin.execute(f"ALTER SYSTEM SET max_connections = {connections}".encode())
-    return address
+        admin.execute(command.encode())
+
+
+def _name(connection: Any, _: Any) -> None:
+    """Tells the harness's connections from those of the production."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET application_name = 'chaos'")
+    connection.commit()
 
 
 def _caller(user: str) -> Caller:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -21,6 +22,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import feedparser
 
 from distill_grpc import app, logs
 from distill_grpc.feed import syncing
@@ -37,6 +40,8 @@ _PR_SET_PDEATHSIG = 1
 
 def nursery() -> None:
     """Serves orders until stdin ends, then kills whoever is left."""
+    assert feedparser  # imported here, so that no child has to
+    gc.freeze()
     waking, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
