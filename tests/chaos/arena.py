@@ -228,8 +228,9 @@ class Arena:
 
     async def conclude(self) -> None:
         """Settles, stops the workers, and audits; raises AssertionError where anything is wrong."""
-        await self.settle()
-        await self.fleet.stop()
+        if self.fleet.alive:
+            await self.settle()
+            await self.fleet.stop()
         finding = await self.auditor.audit()
         await self._check_leftovers()
         assert not finding.faults(), f"{self.folder}\n{dumped(finding)}"

@@ -88,6 +88,11 @@ RECOVERY = (
     "commit.abandoned.after",
 )  # fmt: skip
 ALL = SYNC + LONG + STOPPING + RECOVERY
+# Commits whose answer can get lost although they took place.
+COMMITS = (
+    "commit.schedule.after", "commit.claim.after", "commit.report.after", "commit.page.after",
+    "commit.finish.after", "fetch_job.after", "end_job.after",
+)  # fmt: skip
 # How often, at least, a worker passes a point on its way through a first sync of every user.
 _MANY = {"request", "parse", "page", "prove", "upsert", "part", "progress", "report", "list_parts"}
 

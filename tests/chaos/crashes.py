@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from random import Random
 
 from tests.chaos import crash_points
@@ -32,6 +33,26 @@ async def killed_at(
                 await world.fleet.start()
             seconds = await world.resumed(held, victim.ended_at, within=RESUMED_WITHIN)
             await asyncio.sleep(0.5)
+        await world.conclude()
+    return seconds
+
+
+async def answer_lost(postgres: str, nursery: Nursery, point: str, seed: int) -> float:
+    """A commit takes place and the worker is told that the connection broke. It carries on alone.
+
+    Returns the seconds until everything was read.
+    """
+    nth = Random(f"{point} {seed}").randint(1, crash_points.most(point))
+    async with arena(postgres, nursery, seed, faults=FAULTS, sandbox=False) as world:
+        await world.populate(users=3, feeds=3, entries=10)
+        begun = time.monotonic()
+        async with world.auditor.watching(0.2), world.stirred():
+            worker = await world.fleet.start(crash=(point, nth, "lost"))
+            await asyncio.sleep(4)
+        await world.settle()
+        assert b"(chaos)" in worker.log.read_bytes(), f"{point} #{nth} was never reached"
+        assert not world.fleet.restarts, f"the worker ended with {worker.code}"
+        seconds = time.monotonic() - begun
         await world.conclude()
     return seconds
 

@@ -111,8 +111,32 @@ async def half_open(server: Server, nursery: Nursery, seed: int, *, seconds: flo
             await asyncio.wait_for(other.over.wait(), 15)
             proxy.heal()
             back = await _synced_after(world, time.monotonic(), within=30)
+        await world.settle()
+        await world.fleet.stop()
+        proxy.forget()
         await world.conclude()
         return back
+
+
+async def api_half_open(server: Server, nursery: Nursery, seed: int) -> Outage:
+    """The connections of a node fall silent; new ones come through. No caller waits for ever."""
+    async with arena(server.address, nursery, seed) as world, Proxy(server.socket) as proxy:
+        await world.populate(users=3, feeds=2, entries=10)
+        await world.fleet.start()
+        url = make_url(world.database_url)
+        behind = f"postgresql://distill:SEKRET-{seed}@127.0.0.1:{proxy.port}/{url.database}"
+        async with node(world, behind) as address, asking(world, address) as tally:
+            await asyncio.sleep(2)
+            assert proxy.silence() > 0
+            proxy.heal()
+            silent = time.monotonic()
+            await until(lambda: _answered(tally, silent), "the API answers", timeout=30)
+            await asyncio.sleep(15)
+            back = tally.first_good(silent)
+        proxy.forget()
+        _check(world, tally)
+        await world.conclude()
+        return Outage(tally.statuses, tally.slowest, back, 0.0)
 
 
 async def _synced_after(

@@ -50,6 +50,11 @@ class Proxy:
         """New connections come through again; those that fell silent stay so."""
         self._silent = False
 
+    def forget(self) -> None:
+        """Ends everything, as if the server had noticed at last."""
+        for writer in self._writers:
+            writer.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         silent = asyncio.Event()
