@@ -2,7 +2,7 @@
 # Works with the GNU make 3.81 of macOS.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format proto lock clean install
+.PHONY: help run test check chaos format proto lock clean install
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -33,6 +33,9 @@ check: install ## The one gate: format, lint, types, protos, tests
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python protos/generate.py --lint
 	$(BIN)/python -m pytest
+
+chaos: install ## Kill, freeze and cut off workers and the database, a thousand times (20 minutes)
+	@$(BIN)/python -m tests.chaos
 
 format: install ## Bring the code into the form that `check` asks for
 	@$(BIN)/ruff format

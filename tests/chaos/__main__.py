@@ -19,9 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import crash_points, crashes, databases, loads
+from tests.chaos import crash_points, crashes, databases, loads, model
+from tests.chaos.arena import fresh_database
 from tests.chaos.fleet import Nursery
 from tests.chaos.server import Server
+
+# Of the state machine, for each of its seeds.
+EXAMPLES = 25
+STEPS = 40
 
 Scenario = tuple[str, Callable[[], Awaitable[Any]]]
 
@@ -80,6 +85,14 @@ def seeded(name: str, seeds: range, scenario: Callable[[int], Awaitable[Any]]) -
     return [(f"{name}, seed {s}", lambda s=s: scenario(s)) for s in seeds]  # type: ignore[misc]  # bound now
 
 
+async def modelled(postgres: str, start: int) -> int:
+    """Examples of the state machine, from that seed."""
+    async with fresh_database(postgres) as database_url:
+        return await asyncio.to_thread(
+            model.check, database_url, examples=EXAMPLES, steps=STEPS, start=start
+        )
+
+
 async def everything(only: set[str], seeds: int, first: int, parallel: int) -> list[Group]:
     """All groups that are wanted; a line of figures after each."""
     groups: list[Group] = []
@@ -113,7 +126,10 @@ async def everything(only: set[str], seeds: int, first: int, parallel: int) -> l
             "lost",
             "commits whose answer is lost",
             [
-                (f"{point} lost, seed {s}", lambda p=point, s=s: crashes.answer_lost(at, nursery, p, s))  # type: ignore[misc]  # bound now
+                (
+                    f"{point} lost, seed {s}",
+                    lambda p=point, s=s: crashes.answer_lost(at, nursery, p, s),
+                )  # type: ignore[misc]  # bound now
                 for s in few
                 for point in crash_points.COMMITS
             ],
@@ -126,16 +142,28 @@ async def everything(only: set[str], seeds: int, first: int, parallel: int) -> l
             3,
         )
         await group(
-            "frozen", "frozen workers", seeded("frozen", few, lambda s: loads.frozen(at, nursery, s)), 4
+            "frozen",
+            "runs of frozen workers, taken over",
+            seeded("frozen", few, lambda s: loads.frozen(at, nursery, s)),
+            4,
         )
         await group(
-            "drained", "drained workers", seeded("drained", few, lambda s: loads.drained(at, nursery, s)), 4
+            "drained",
+            "drained workers",
+            seeded("drained", few, lambda s: loads.drained(at, nursery, s)),
+            4,
         )
         await group(
             "storm",
             "storms at the platform",
             seeded("storm", few, lambda s: loads.platform_storm(at, nursery, s, seconds=20)),
             3,
+        )
+        await group(
+            "model",
+            "examples against the model",
+            seeded("model", few, lambda s: modelled(at, s)),
+            1,  # it arms its points in this process
         )
     two = range(first, first + max(1, seeds // 10))
     async with Server(folder / "durable", durable=True) as server, Nursery() as nursery:
@@ -179,7 +207,7 @@ def _figures(results: list[Any]) -> str:
     if isinstance(first, float):
         return f"slowest {max(results):.1f} s"
     if isinstance(first, int):
-        return f"{sum(results)} runs taken over"
+        return f"{sum(results)} in all"
     if isinstance(first, loads.Load):
         kills, items = sum(r.kills for r in results), sum(r.items for r in results)
         slowest = max(r.slowest for r in results)

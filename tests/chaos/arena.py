@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 import time
 import uuid
@@ -22,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import app
 from distill_grpc.auth import Caller
 from distill_grpc.db.engine import create_engine
-from distill_grpc.errors import DistillError
 from distill_grpc.encryption import Keyring
+from distill_grpc.errors import DistillError
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.store import watches
@@ -200,7 +201,9 @@ class Arena:
         await until(read_again, "everything is read once more", timeout=within)
         async with self.engine.begin() as connection:
             # Nothing more comes by itself.
-            await connection.execute(text("UPDATE watches SET next_sync_at = now() + interval '1 day'"))
+            await connection.execute(
+                text("UPDATE watches SET next_sync_at = now() + interval '1 day'")
+            )
 
         async def at_rest() -> bool:
             jobs = await self.ask("SELECT 1 FROM procrastinate_jobs")
@@ -209,7 +212,9 @@ class Arena:
         await until(at_rest, "all runs and jobs come to an end", timeout=within)
         # A run that ended meanwhile made its user due again.
         async with self.engine.begin() as connection:
-            await connection.execute(text("UPDATE watches SET next_sync_at = now() + interval '1 day'"))
+            await connection.execute(
+                text("UPDATE watches SET next_sync_at = now() + interval '1 day'")
+            )
         await until(at_rest, "all runs and jobs come to an end", timeout=within)
 
     async def sync(self, user: str) -> None:
@@ -269,7 +274,7 @@ async def arena(
     Without `sandbox`, workers parse feeds themselves, which saves most of the machine's time.
     """
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    async with _database(postgres) as database_url:
+    async with fresh_database(postgres) as database_url:
         engine = create_engine(database_url, pool_size=2, pool_timeout=30)
         event.listen(engine.sync_engine, "connect", _name)
         try:
@@ -290,16 +295,11 @@ async def arena(
                     await world.fleet.stop()
         finally:
             await engine.dispose()
-    for file in folder.rglob("*"):
-        if file.is_file():
-            file.unlink()
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir()
-    folder.rmdir()
+    await asyncio.to_thread(shutil.rmtree, folder)
 
 
 @asynccontextmanager
-async def _database(postgres: str) -> AsyncIterator[str]:
+async def fresh_database(postgres: str) -> AsyncIterator[str]:
     """A fresh database; unlike the fixture's, it survives a restart of the server."""
     name = f"chaos_{uuid.uuid4().hex}"
     await asyncio.to_thread(_administer, postgres, f"CREATE DATABASE {name} TEMPLATE distill")
@@ -329,5 +329,3 @@ def _caller(user: str) -> Caller:
         local=True,
         expires_at=datetime.max.replace(tzinfo=UTC),
     )
-
-

@@ -97,7 +97,9 @@ class Auditor:
                 for native, version in document.versions.items():
                     have = stored[user].get(native)
                     if have is None or have < version:
-                        self.finding.gaps.append(f"{native} v{version}: cursor passed it, have {have}")
+                        self.finding.gaps.append(
+                            f"{native} v{version}: cursor passed it, have {have}"
+                        )
             active = await connection.execute(
                 text(
                     "SELECT user_id FROM sync_runs WHERE status IN ('queued', 'running')"
@@ -150,10 +152,14 @@ class Auditor:
                 elif have != entry.version:
                     self.finding.stale.append(f"{entry.id} is at v{entry.version}, have v{have}")
         for user, items in stored.items():
-            self.finding.doubled += [f"{native} is unknown" for native in items.keys() - known[user]]
+            self.finding.doubled += [
+                f"{native} is unknown" for native in items.keys() - known[user]
+            ]
         for user, count in self.left.items():
             if len(stored[user]) != count:
-                self.finding.other.append(f"{user} left with {count} items, has {len(stored[user])}")
+                self.finding.other.append(
+                    f"{user} left with {count} items, has {len(stored[user])}"
+                )
 
     async def _count_news(self, connection: AsyncConnection) -> None:
         """I2: each item was counted as new by exactly one run."""
@@ -225,7 +231,7 @@ class Auditor:
 
 def _pairs(asked: list[Any]) -> Iterator[tuple[Any, Any]]:
     ordered = sorted(asked, key=lambda a: a.begun)
-    yield from zip(ordered, ordered[1:], strict=False)
+    yield from itertools.pairwise(ordered)
 
 
 _STUCK = {

@@ -20,7 +20,7 @@ import aiohttp
 from distill_grpc.auth import LocalIssuer
 from tests.chaos.arena import Arena
 
-# (method, path, body)
+# What they ask, in turn: method, path and body.
 CALLS = (
     ("GET", "/content/recent", None),
     ("GET", "/metadata", None),
@@ -137,7 +137,9 @@ async def _ask(
         headers = {"Authorization": f"Bearer {token}"}
         begun = time.monotonic()
         try:
-            async with session.request(method, address + path, json=body, headers=headers) as answer:
+            async with session.request(
+                method, address + path, json=body, headers=headers
+            ) as answer:
                 text = await answer.text()
                 told = await answer.json() if text else {}
         except (TimeoutError, aiohttp.ClientError) as error:

@@ -99,7 +99,7 @@ _MANY = {"request", "parse", "page", "prove", "upsert", "part", "progress", "rep
 
 def most(point: str) -> int:
     """The highest count at which a scenario can rely on getting to a point."""
-    name = point.split(".")[1] if point.startswith("commit.") else point.split(".")[0]
+    name = point.split(".")[1] if point.startswith("commit.") else point.split(".", maxsplit=1)[0]
     return 6 if name in _MANY else 2 if name in {"claim", "finish", "conclude", "run"} else 1
 
 

@@ -17,7 +17,13 @@ RESUMED_WITHIN = 30.0
 
 
 async def killed_at(
-    postgres: str, nursery: Nursery, point: str, seed: int, *, pace: float = QUICK, sandbox: bool = False
+    postgres: str,
+    nursery: Nursery,
+    point: str,
+    seed: int,
+    *,
+    pace: float = QUICK,
+    sandbox: bool = False,
 ) -> float:
     """Kills a worker at the point; returns after how many seconds its work was resumed."""
     random = Random(f"{point} {seed}")
@@ -82,5 +88,3 @@ async def _lead_to(world: Arena, point: str, nth: int) -> Worker:
 
 async def _asked(world: Arena) -> bool:
     return bool(world.platform.ledger)
-
-

@@ -166,5 +166,3 @@ def _check(world: Arena, tally: Tally) -> None:
     assert not tally.wrong, "\n".join([str(world.folder), *tally.wrong[:10]])
     died = [(w.pid, w.code) for w in world.fleet.workers if w.over.is_set()]
     assert not died, f"workers ended instead of reconnecting: {died}"
-
-

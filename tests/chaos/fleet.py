@@ -79,7 +79,8 @@ class Nursery:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
         if self._reading is not None:
@@ -87,7 +88,8 @@ class Nursery:
 
     async def start(self, log: Path, **order: Any) -> Worker:
         """Starts a worker; it is not ready yet."""
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         number = next(self._numbers)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._orders[number] = answer
@@ -100,7 +102,8 @@ class Nursery:
         return worker
 
     async def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         async for line in self._process.stdout:
             said = json.loads(line)
             if "order" in said:

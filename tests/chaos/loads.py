@@ -150,5 +150,3 @@ async def drained(postgres: str, nursery: Nursery, seed: int) -> float:
 async def _running(world: Arena) -> bool:
     runs = await world.active()
     return any(run.status == "running" for run in runs.values()) and bool(world.platform.ledger)
-
-

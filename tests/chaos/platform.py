@@ -204,6 +204,8 @@ class Platform:
             await asyncio.sleep(self.delay)
             asked.outcome = self._draw(feed)
             return await self._answer(request, feed, asked)
+        except ConnectionError:  # the reader hung up, or was killed
+            return web.Response(status=500)
         finally:
             asked.ended = time.monotonic()
 
@@ -220,9 +222,7 @@ class Platform:
                 return name
         return "well"
 
-    async def _answer(
-        self, request: web.Request, feed: Feed, asked: Asked
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, feed: Feed, asked: Asked) -> web.StreamResponse:
         match asked.outcome:
             case "429" | "429_date" | "503_retry":
                 return self._closed(feed, asked.outcome)
@@ -242,7 +242,9 @@ class Platform:
         kind = "application/feed+json" if feed.is_json else "application/rss+xml"
         headers = {"Content-Type": kind, "Date": format_datetime(self.now(), usegmt=True)}
         if asked.outcome == "bad_gzip":
-            return web.Response(body=b"\x1f\x8b" + body, headers={**headers, "Content-Encoding": "gzip"})
+            return web.Response(
+                body=b"\x1f\x8b" + body, headers={**headers, "Content-Encoding": "gzip"}
+            )
         if asked.outcome == "truncated":
             return web.Response(body=body[: feed.random.randrange(len(body))], headers=headers)
         # From here on whoever got all of it has seen what it says.
