@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill_grpc import logs
 from tests.chaos import crash_points, crashes, databases, loads, model
 from tests.chaos.arena import fresh_database
 from tests.chaos.fleet import Nursery
@@ -52,6 +53,8 @@ async def run(name: str, scenarios: Iterable[Scenario], *, parallel: int) -> Gro
 
     async def one(title: str, scenario: Callable[[], Awaitable[Any]]) -> None:
         async with places:
+            if group.total and group.total % 50 == 0:
+                print(f"  {name}: {group.total} done, {len(group.failed)} failed", flush=True)
             try:
                 group.results.append(await scenario())
             except Exception as error:
@@ -93,7 +96,9 @@ async def modelled(postgres: str, start: int) -> int:
         )
 
 
-async def everything(only: set[str], seeds: int, first: int, parallel: int) -> list[Group]:
+async def everything(
+    folder: Path, only: set[str], seeds: int, first: int, parallel: int
+) -> list[Group]:
     """All groups that are wanted; a line of figures after each."""
     groups: list[Group] = []
     all_seeds = range(first, first + seeds)
@@ -106,7 +111,6 @@ async def everything(only: set[str], seeds: int, first: int, parallel: int) -> l
         groups.append(done)
         print(_line(done), flush=True)
 
-    folder = Path(tempfile.mkdtemp(prefix="chaos-pg-"))
     async with Server(folder / "quick") as quick, Nursery() as nursery:
         at = quick.address
         points = crash_points.ALL
@@ -233,8 +237,12 @@ def main() -> int:
     parser.add_argument("--only", default="", help="names of groups, comma-separated")
     given = parser.parse_args()
     only = {name for name in given.only.split(",") if name}
+    logs.configure(level="error", role="chaos")
     begun = time.monotonic()
-    groups = asyncio.run(everything(only, given.seeds, given.first_seed, given.parallel))
+    with tempfile.TemporaryDirectory(prefix="chaos-pg-", ignore_cleanup_errors=True) as folder:
+        groups = asyncio.run(
+            everything(Path(folder), only, given.seeds, given.first_seed, given.parallel)
+        )
     failed = [title for group in groups for title in group.failed]
     total = sum(group.total for group in groups)
     print(
