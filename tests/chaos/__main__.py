@@ -1,6 +1,7 @@
 """`make chaos`: every crash point many times, every load and outage; prints what was counted.
 
-    python -m tests.chaos [--seeds 20] [--parallel 12] [--first-seed 0] [--only crashes,kills,…]
+    python -m tests.chaos [--seeds 20] [--first-seed 0] [--parallel 12] [--only crashes,kills,…]
+        [--thorough]
 
 Each scenario is replayed by its seed. The exit code is 1 where any of them failed.
 """
@@ -97,7 +98,7 @@ async def modelled(postgres: str, start: int) -> int:
 
 
 async def everything(
-    folder: Path, only: set[str], seeds: int, first: int, parallel: int
+    folder: Path, only: set[str], seeds: int, first: int, parallel: int, thorough: bool
 ) -> list[Group]:
     """All groups that are wanted; a line of figures after each."""
     groups: list[Group] = []
@@ -113,11 +114,14 @@ async def everything(
 
     async with Server(folder / "quick") as quick, Nursery() as nursery:
         at = quick.address
-        points = crash_points.ALL
+        points, core = crash_points.ALL, crash_points.ALL if thorough else crash_points.CORE
         await group(
             "crashes",
-            f"{len(points)} crash points x {seeds} seeds",
-            crash_scenarios(at, nursery, points, all_seeds),
+            f"{len(core)} crash points x {seeds} seeds, {len(points) - len(core)} x {len(few)}",
+            [
+                *crash_scenarios(at, nursery, core, all_seeds),
+                *crash_scenarios(at, nursery, [p for p in points if p not in core], few),
+            ],
             parallel,
         )
         await group(
@@ -235,13 +239,16 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=12)
     parser.add_argument("--only", default="", help="names of groups, comma-separated")
+    parser.add_argument("--thorough", action="store_true", help="every crash point with every seed")
     given = parser.parse_args()
     only = {name for name in given.only.split(",") if name}
     logs.configure(level="error", role="chaos")
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-pg-", ignore_cleanup_errors=True) as folder:
         groups = asyncio.run(
-            everything(Path(folder), only, given.seeds, given.first_seed, given.parallel)
+            everything(
+                Path(folder), only, given.seeds, given.first_seed, given.parallel, given.thorough
+            )
         )
     failed = [title for group in groups for title in group.failed]
     total = sum(group.total for group in groups)
