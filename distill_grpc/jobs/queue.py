@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import procrastinate
 import structlog
@@ -32,6 +32,12 @@ STALLED = 12.0
 RECOVERY = 4.0
 # Before a worker that ended by itself begins anew.
 RESTART = 1.0
+
+
+_OLDEST_WAITING = (
+    "SELECT args FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %s"
+    " ORDER BY id LIMIT 1"
+)
 
 
 class _QueueConnection(BoundedConnection):
@@ -86,6 +92,15 @@ class JobQueue:
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         deferrer = self._app.configure_task(name, connection=await driver_connection(connection))
         await deferrer.batch_defer_async(*({**job, "request_id": request_id} for job in jobs))
+
+    async def oldest_waiting(
+        self, connection: AsyncConnection, name: str
+    ) -> Mapping[str, Any] | None:
+        """The arguments of the job of that name that has waited longest; None where none waits."""
+        driver = await driver_connection(connection)
+        found = await driver.execute(_OLDEST_WAITING, [name])
+        row = await found.fetchone()
+        return None if row is None else cast("Mapping[str, Any]", row[0])
 
     async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 8.0) -> None:
         """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds.

@@ -1,6 +1,7 @@
 """`make chaos`: every crash point many times, every load and outage; prints what was counted.
 
-    python -m tests.chaos [--seeds 20] [--parallel 12] [--first-seed 0] [--only crashes,kills,…]
+    python -m tests.chaos [--seeds 20] [--first-seed 0] [--parallel 12] [--only crashes,kills,…]
+        [--thorough]
 
 Each scenario is replayed by its seed. The exit code is 1 where any of them failed.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distill_grpc import logs
 from tests.chaos import crash_points, crashes, databases, loads, model
 from tests.chaos.arena import fresh_database
 from tests.chaos.fleet import Nursery
@@ -52,6 +54,8 @@ async def run(name: str, scenarios: Iterable[Scenario], *, parallel: int) -> Gro
 
     async def one(title: str, scenario: Callable[[], Awaitable[Any]]) -> None:
         async with places:
+            if group.total and group.total % 50 == 0:
+                print(f"  {name}: {group.total} done, {len(group.failed)} failed", flush=True)
             try:
                 group.results.append(await scenario())
             except Exception as error:
@@ -93,7 +97,9 @@ async def modelled(postgres: str, start: int) -> int:
         )
 
 
-async def everything(only: set[str], seeds: int, first: int, parallel: int) -> list[Group]:
+async def everything(
+    folder: Path, only: set[str], seeds: int, first: int, parallel: int, thorough: bool
+) -> list[Group]:
     """All groups that are wanted; a line of figures after each."""
     groups: list[Group] = []
     all_seeds = range(first, first + seeds)
@@ -106,14 +112,16 @@ async def everything(only: set[str], seeds: int, first: int, parallel: int) -> l
         groups.append(done)
         print(_line(done), flush=True)
 
-    folder = Path(tempfile.mkdtemp(prefix="chaos-pg-"))
     async with Server(folder / "quick") as quick, Nursery() as nursery:
         at = quick.address
-        points = crash_points.ALL
+        points, core = crash_points.ALL, crash_points.ALL if thorough else crash_points.CORE
         await group(
             "crashes",
-            f"{len(points)} crash points x {seeds} seeds",
-            crash_scenarios(at, nursery, points, all_seeds),
+            f"{len(core)} crash points x {seeds} seeds, {len(points) - len(core)} x {len(few)}",
+            [
+                *crash_scenarios(at, nursery, core, all_seeds),
+                *crash_scenarios(at, nursery, [p for p in points if p not in core], few),
+            ],
             parallel,
         )
         await group(
@@ -231,10 +239,17 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--parallel", type=int, default=12)
     parser.add_argument("--only", default="", help="names of groups, comma-separated")
+    parser.add_argument("--thorough", action="store_true", help="every crash point with every seed")
     given = parser.parse_args()
     only = {name for name in given.only.split(",") if name}
+    logs.configure(level="error", role="chaos")
     begun = time.monotonic()
-    groups = asyncio.run(everything(only, given.seeds, given.first_seed, given.parallel))
+    with tempfile.TemporaryDirectory(prefix="chaos-pg-", ignore_cleanup_errors=True) as folder:
+        groups = asyncio.run(
+            everything(
+                Path(folder), only, given.seeds, given.first_seed, given.parallel, given.thorough
+            )
+        )
     failed = [title for group in groups for title in group.failed]
     total = sum(group.total for group in groups)
     print(

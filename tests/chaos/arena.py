@@ -198,7 +198,10 @@ class Arena:
                 await self.sync(user)
             return not behind
 
-        await until(read_again, "everything is read once more", timeout=within)
+        try:
+            await until(read_again, "everything is read once more", timeout=within)
+        except AssertionError as error:
+            raise AssertionError(f"{self.folder}: {error}: {await self.active()}") from None
         async with self.engine.begin() as connection:
             # Nothing more comes by itself.
             await connection.execute(
@@ -252,6 +255,8 @@ class Arena:
         await until(gone, "connections of stopped workers close", timeout=5)
         rows = await self.ask("SELECT id FROM procrastinate_workers")
         known = len([w for w in self.fleet.workers if w.code != 0])
+        # One whose connection was cut could not sign off; it began anew under another number.
+        known += sum(w.log.read_bytes().count(b'"worker_ended"') for w in self.fleet.workers)
         if len(rows) > known:
             self.auditor.finding.other.append(f"{len(rows)} workers still registered, {known} died")
         for log in self.folder.glob("*.log"):

@@ -88,6 +88,15 @@ RECOVERY = (
     "commit.abandoned.after",
 )  # fmt: skip
 ALL = SYNC + LONG + STOPPING + RECOVERY
+# Those that differ most in what a death leaves behind: with all seeds, where the rest gets a few.
+CORE = (
+    "enqueue.after", "commit.schedule.before", "commit.schedule.after", "fetch_job.after",
+    "run.before", "claim.after", "commit.claim.after", "report.after", "request.after",
+    "parse.after", "upsert.before", "upsert.after", "part.after", "progress.after",
+    "commit.page.before", "commit.page.after", "conclude.after", "finish.after",
+    "commit.finish.before", "commit.finish.after", "end_job.before", "heartbeat.after",
+    "commit.release.before", "retry_job.after",
+)  # fmt: skip
 # Commits whose answer can get lost although they took place.
 COMMITS = (
     "commit.schedule.after", "commit.claim.after", "commit.report.after", "commit.page.after",

@@ -70,7 +70,8 @@ async def _lead_to(world: Arena, point: str, nth: int) -> Worker:
         return await world.fleet.start(crash=(point, nth), kept=False)
     if point in crash_points.STOPPING:
         world.platform.delay = 1.3
-        victim = await world.fleet.start(crash=(point, nth), kept=False)
+        # Its grace must be shorter than what it waits for.
+        victim = await world.fleet.start(crash=(point, nth), kept=False, pace=QUICK)
         await until(lambda: _asked(world), "a feed is asked", timeout=20)
         world.platform.delay = 8.0
         world.platform.faults.clear()
