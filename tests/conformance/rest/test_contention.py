@@ -16,7 +16,7 @@ from tests.service import DOORS, Answer, Service
 
 Json = Any
 
-AT_ONCE = 30
+AT_ONCE = 16
 
 
 async def at_once(service: Service, user: str, path: str, body: Json = None) -> list[Answer]:
