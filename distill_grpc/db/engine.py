@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any, cast
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import exc, make_url
+from sqlalchemy import event, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from distill_grpc.db.driver import BoundedConnection
 
 # The core holds a connection for the length of one statement or one short transaction, so a few
 # of them saturate a CPU core; more only queue inside the server.
@@ -24,22 +27,22 @@ def create_engine(
     """A pool for one process; `pool_timeout` is how long, in seconds, to wait for a connection.
 
     `statement_timeout`, in seconds, bounds every statement; a transaction left open by a stopped
-    process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead
-    peer is noticed within about twenty seconds.
+    process is ended by the server after ten seconds, so that its locks cannot outlive it. A dead or
+    silent peer is noticed within about twenty seconds.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     options = (
         f"-c statement_timeout={int(statement_timeout * 1000)}"
         " -c idle_in_transaction_session_timeout=10000 -c timezone=UTC -c jit=off"
     )
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=pool_timeout,
-        pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
+            "async_creator_fn": BoundedConnection.connect,
             "options": options,
             "connect_timeout": 5,
             "keepalives_idle": 10,
@@ -49,6 +52,25 @@ def create_engine(
             "application_name": "distill",
         },
     )
+    event.listen(engine.sync_engine.pool, "checkout", _refuse_dead)
+    return engine
+
+
+def _refuse_dead(connection: Any, _record: object, _fairy: object) -> None:
+    """Makes the pool replace a connection that died while nobody used it.
+
+    A server that goes away closes the socket, and one that never speaks unasked has nothing else to
+    say: looking at the socket costs microseconds, a ping (`pool_pre_ping`) a round trip.
+    """
+    driver = connection.driver_connection
+    if driver.closed or _is_readable(driver.fileno()):
+        raise exc.DisconnectionError
+
+
+def _is_readable(descriptor: int) -> bool:
+    looking = select.poll()
+    looking.register(descriptor, select.POLLIN)
+    return bool(looking.poll(0))
 
 
 async def driver_connection(

@@ -27,17 +27,17 @@ _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
 @dataclass(frozen=True, slots=True)
 class ContentServicer:
-    """Serves items and summaries. Lists are single statements, so they need no transaction."""
+    """Serves items and summaries. Lists need no transaction: `reads` is in autocommit."""
 
     engine: AsyncEngine
+    reads: AsyncEngine
     tokens: PageTokens
     sources: Collection[str]
     summariser: Summariser
 
     async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
         """See the contract."""
-        reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with reads.connect() as connection:
+        async with self.reads.connect() as connection:
             listing = await reading.list_recent(
                 connection,
                 self.tokens,
@@ -56,8 +56,7 @@ class ContentServicer:
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         """See the contract."""
-        reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with reads.connect() as connection:
+        async with self.reads.connect() as connection:
             listing = await reading.search(
                 connection,
                 self.tokens,

@@ -26,28 +26,47 @@ def item_key(row_id: Any) -> str:
 
 def add_item(target: Any, row: ItemRow) -> None:
     """Appends an item to a repeated field. On the hot path: plain assignments, no constructors."""
+    # Unpacked once: a field of a named tuple costs as much as one of the message.
+    (
+        key,
+        source,
+        platform_id,
+        published,
+        content,
+        title,
+        author,
+        url,
+        kind,
+        thread_id,
+        metrics,
+        ai_tags,
+        raw,
+        _rank,
+    ) = row
     item = target.add()
-    item.id = f"item_{row.id.hex}"
-    item.platform_id = row.platform_id
-    item.timestamp.seconds = row.published
-    item.content = row.content
-    item.author = row.author
-    item.source = row.source
-    if row.metrics != "{}":
-        item.metrics.update(orjson.loads(row.metrics))
-    if row.ai_tags:
-        item.ai_tags.extend(row.ai_tags)
-    if row.title:
-        item.title = row.title
-    if row.url:
-        item.url = row.url
-    if row.kind:
-        item.kind = row.kind
-    if row.thread_id:
-        item.thread_id = row.thread_id
-    if row.raw is not None:
-        raw = orjson.loads(row.raw)
-        item.raw_data.update(raw if isinstance(raw, dict) else {"value": raw})
+    item.id = f"item_{key.hex}"
+    item.platform_id = platform_id
+    item.timestamp.seconds = published
+    item.content = content
+    item.author = author
+    item.source = source
+    if metrics != "{}":
+        measured = item.metrics  # its `update` is Python's own, and several times slower
+        for name, value in orjson.loads(metrics).items():
+            measured[name] = value
+    if ai_tags:
+        item.ai_tags.extend(ai_tags)
+    if title:
+        item.title = title
+    if url:
+        item.url = url
+    if kind:
+        item.kind = kind
+    if thread_id:
+        item.thread_id = thread_id
+    if raw is not None:
+        value = orjson.loads(raw)
+        item.raw_data.update(value if isinstance(value, dict) else {"value": value})
 
 
 def set_listing(target: pb.ListRecentResponse | pb.SearchResponse, listing: Listing) -> None:

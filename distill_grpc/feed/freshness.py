@@ -11,9 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Row
+
+from distill_grpc.feed.store.standing import Reading
+
+# A connection or a part, whole or as far as matters here.
+Read: TypeAlias = Row[Any] | Reading
 
 WORST_FIRST = ("action_required", "failing", "pending", "ok")
 
@@ -27,7 +32,7 @@ class Freshness:
     warnings: tuple[str, ...] = field(default=())
 
 
-def part_state(row: Row[Any]) -> str:
+def part_state(row: Read) -> str:
     """`pending`, `ok`, `failing` or `action_required`."""
     if row.permanent:
         return "action_required"
@@ -49,14 +54,14 @@ def connection_state(connection: Row[Any], parts: Iterable[Row[Any]]) -> str:
 
 
 def measure(
-    connections: Iterable[Row[Any]],
-    parts: Iterable[Row[Any]],
+    connections: Iterable[Read],
+    parts: Iterable[Read],
     *,
     interval: timedelta,
     now: datetime,
 ) -> Freshness:
     """The freshness of connections with their parts; an account without parts counts as one."""
-    rows: list[Row[Any]] = list(parts)
+    rows: list[Read] = list(parts)
     with_parts = {row.source for row in rows}
     failing: set[str] = set()
     for connection in connections:
@@ -79,7 +84,7 @@ def measure(
     return Freshness(min(known, default=None), completeness, tuple(warnings))
 
 
-def _up_to_date(row: Row[Any], interval: timedelta, now: datetime) -> bool:
+def _up_to_date(row: Read, interval: timedelta, now: datetime) -> bool:
     if row.failures > 0 or row.permanent or row.last_success_at is None:
         return False
     allowed: datetime = row.last_success_at + 2 * interval

@@ -6,18 +6,16 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
-from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import freshness, ingesting, watching
+from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
+from distill_grpc.feed import freshness, ingesting
 from distill_grpc.feed.freshness import Freshness
 from distill_grpc.feed.page_tokens import PageTokens
-from distill_grpc.feed.store import connections, items
+from distill_grpc.feed.store import items, standing
 
 # Dashes that exclude nothing: not in front of a word or phrase, as in `Title - Site`. PostgreSQL would
 # take them for operators all the same, and fails on dozens of them.
@@ -49,7 +47,7 @@ async def list_recent(
 ) -> Listing:
     """Items of the last `hours`, newest first. Pages share the window of the first one."""
     check_sources(sources, known_sources)
-    watch = await watching.require_watch(connection, user_id)
+    fresh = await _freshness(connection, user_id, now)
     query = {"list": "recent", "hours": hours, "sources": sorted(sources)}
     filters = items.Filters(
         since=clock.whole_seconds(now) - timedelta(hours=hours),
@@ -72,7 +70,7 @@ async def list_recent(
             "id": str(found[-1].id),
         }
         token = tokens.make(position, user_id=user_id, query=query)
-    return Listing(found, token, await _freshness(connection, watch, now), now)
+    return Listing(found, token, fresh, now)
 
 
 async def search(
@@ -95,7 +93,7 @@ async def search(
     check_sources(sources, known_sources)
     if since is not None and until is not None and since >= until:
         raise invalid_argument({"until": "must be later than since"})
-    watch = await watching.require_watch(connection, user_id)
+    fresh = await _freshness(connection, user_id, now)
     words = _DASHES.sub(" ", text)
     filters = items.Filters(
         query=words,
@@ -124,7 +122,6 @@ async def search(
         found = found[:limit]
         last = {"rank": found[-1].rank, "id": str(found[-1].id)}
         token = tokens.make(last, user_id=user_id, query=query)
-    fresh = await _freshness(connection, watch, now)
     if not found and not await items.has_searchable_words(connection, words):
         fresh = Freshness(
             fresh.fresh_until, fresh.completeness, (*fresh.warnings, "no_searchable_words")
@@ -143,10 +140,9 @@ def check_sources(sources: Sequence[str], known: Collection[str]) -> None:
         raise invalid_argument(wrong)
 
 
-async def _freshness(connection: AsyncConnection, watch: Row[Any], now: datetime) -> Freshness:
-    return freshness.measure(
-        await connections.list_connections(connection, watch.user_id),
-        await connections.list_parts(connection, watch.user_id),
-        interval=timedelta(seconds=watch.sync_interval),
-        now=now,
-    )
+async def _freshness(connection: AsyncConnection, user_id: str, now: datetime) -> Freshness:
+    """Raises NOT_WATCHING. Asked before the items, so that it never promises more than they hold."""
+    known = await standing.get_standing(connection, user_id)
+    if known is None:
+        raise DistillError(ErrorReason.NOT_WATCHING)
+    return freshness.measure(known.connections, known.parts, interval=known.interval, now=now)

@@ -30,7 +30,7 @@ SHORTEST_ESTIMATE = timedelta(seconds=2)
 BATCH = 200
 # Runs that nobody works on although they should be worked on are enqueued again after this long.
 ABANDONED_RUNNING = timedelta(seconds=6)
-ABANDONED_QUEUED = timedelta(minutes=5)
+ABANDONED_QUEUED = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +159,22 @@ async def enqueue_due(connection: AsyncConnection, queue: JobQueue, now: datetim
 
 
 async def enqueue_abandoned(connection: AsyncConnection, queue: JobQueue) -> int:
-    """Enqueues runs again that no living job works on; returns how many."""
+    """Enqueues runs again that no living job works on; returns how many.
+
+    A job is gone where it failed before it could claim its run, as it does when the database goes
+    away then. Jobs are taken in their order, so a run that was queued before the one whose job waits
+    longest has lost its own.
+    """
+    oldest = await queue.oldest_waiting(connection, SYNC_JOB)
+    waiting = None
+    if oldest is not None:
+        waiting = await runs.get_run(connection, oldest["user_id"], UUID(oldest["run_id"]))
     abandoned = await runs.list_abandoned(
-        connection, running=ABANDONED_RUNNING, queued=ABANDONED_QUEUED, limit=BATCH
+        connection,
+        running=ABANDONED_RUNNING,
+        queued=ABANDONED_QUEUED,
+        queued_before=waiting.queued_at if waiting is not None else None,
+        limit=BATCH,
     )
     for user_id, run_id in abandoned:
         await runs.touch_queued(connection, user_id, run_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import procrastinate
 import structlog
@@ -18,6 +18,7 @@ from procrastinate.jobs import Job
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from distill_grpc.db.driver import BoundedConnection
 from distill_grpc.db.engine import driver_connection
 
 log = structlog.get_logger()
@@ -33,6 +34,18 @@ RECOVERY = 4.0
 RESTART = 1.0
 
 
+_OLDEST_WAITING = (
+    "SELECT args FROM procrastinate_jobs WHERE status = 'todo' AND task_name = %s"
+    " ORDER BY id LIMIT 1"
+)
+
+
+class _QueueConnection(BoundedConnection):
+    """The queue's statements are tiny, and its heartbeat must not wait for one that hangs."""
+
+    answer_within = 8.0
+
+
 class JobQueue:
     """Names of jobs and their handlers; enqueues, and runs a worker."""
 
@@ -44,6 +57,7 @@ class JobQueue:
             min_size=1,
             max_size=4,
             timeout=10,
+            connection_class=_QueueConnection,
             kwargs={
                 "connect_timeout": 5,
                 "keepalives_idle": 10,
@@ -79,23 +93,43 @@ class JobQueue:
         deferrer = self._app.configure_task(name, connection=await driver_connection(connection))
         await deferrer.batch_defer_async(*({**job, "request_id": request_id} for job in jobs))
 
+    async def oldest_waiting(
+        self, connection: AsyncConnection, name: str
+    ) -> Mapping[str, Any] | None:
+        """The arguments of the job of that name that has waited longest; None where none waits."""
+        driver = await driver_connection(connection)
+        found = await driver.execute(_OLDEST_WAITING, [name])
+        row = await found.fetchone()
+        return None if row is None else cast("Mapping[str, Any]", row[0])
+
     async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 8.0) -> None:
         """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds.
 
         A worker that ends by itself, as it does where the database goes away, is started anew.
         """
-        async with self._app.open_async():
-            stopped = asyncio.create_task(stop.wait())
-            try:
-                while not stop.is_set():
-                    await self._work_once(stopped, concurrency, grace)
-                    await asyncio.wait({stopped}, timeout=RESTART)
-            finally:
-                stopped.cancel()
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await self._work_once(stopped, concurrency, grace)
+                await asyncio.wait({stopped}, timeout=RESTART)
+        finally:
+            stopped.cancel()
 
     async def _work_once(self, stopped: asyncio.Task[Any], concurrency: int, grace: float) -> None:
-        worker = asyncio.create_task(
-            self._app.run_worker_async(
+        worker = asyncio.create_task(self._run_worker(concurrency, grace))
+        try:
+            await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            worker.cancel()  # procrastinate takes this as the order to stop gracefully
+            await asyncio.wait({worker})
+        if not stopped.done():
+            error = None if worker.cancelled() else worker.exception()
+            log.error("worker_ended", why=type(error).__name__ if error else "", exc_info=error)
+
+    async def _run_worker(self, concurrency: int, grace: float) -> None:
+        # On connections of its own: where the last worker failed, the last ones may be dead.
+        async with self._app.open_async():
+            await self._app.run_worker_async(
                 name="distill",
                 concurrency=concurrency,
                 install_signal_handlers=False,
@@ -107,21 +141,15 @@ class JobQueue:
                 # Workers that start do not forget the dead before `recover` saw their jobs.
                 stalled_worker_timeout=10 * STALLED,
             )
-        )
-        try:
-            await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            worker.cancel()  # procrastinate takes this as the order to stop gracefully
-            await asyncio.wait({worker})
-        if not stopped.done():
-            error = None if worker.cancelled() else worker.exception()
-            log.error("worker_ended", why=type(error).__name__ if error else "", exc_info=error)
 
     async def recover(self) -> int:
         """Gives the jobs of dead workers back to the queue; returns how many."""
-        stalled: list[Job] = list(
-            await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED)
-        )
+        try:
+            stalled: list[Job] = list(
+                await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED)
+            )
+        except procrastinate.exceptions.AppNotOpen:
+            return 0  # between a worker that ended and the next; another tick will do
         recovered = 0
         for job in stalled:
             try:

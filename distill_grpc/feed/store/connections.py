@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Row, delete, exists, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import CursorResult, Row, Table, delete, exists, func, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed.models import Connection, ConnectionPart
@@ -105,17 +106,20 @@ async def upsert_part(
     connection: AsyncConnection, user_id: str, source: str, part: str, **values: Any
 ) -> None:
     """Stores what is known of a part; columns that are not named stay as they are."""
-    defaults: dict[str, Any] = {"permanent": False, "failures": 0, "quiet_reads": 0}
-    statement = insert(ConnectionPart).values(
-        user_id=user_id, source=source, part_key=part_key(part), part=part, **(defaults | values)
-    )
-    changed = {name: statement.excluded[name] for name in values if name != "first_seen_at"}
-    await connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["user_id", "source", "part_key"], set_=changed
-        )
-        if changed
-        else statement.on_conflict_do_nothing()
+    row = {"permanent": False, "failures": 0, "quiet_reads": 0, **values}
+    row |= {"user_id": user_id, "source": source, "part_key": part_key(part), "part": part}
+    await connection.execute(_upsert_part(frozenset(values)), row)
+
+
+@cache
+def _upsert_part(names: frozenset[str]) -> Insert:
+    """Kept, because a quarter of the time of an unchanged feed went into making it."""
+    statement = insert(cast("Table", parts))
+    changed = {name: statement.excluded[name] for name in names if name != "first_seen_at"}
+    if not changed:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(
+        index_elements=["user_id", "source", "part_key"], set_=changed
     )
 
 

@@ -5,14 +5,14 @@ Entities of an ORM cost several times as much on these paths (see `bench/`), so 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import orjson
-from psycopg.rows import class_row
+from psycopg import AsyncCursor
 from sqlalchemy import CursorResult, Row, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -281,6 +281,11 @@ async def _fetch(
     connection: AsyncConnection, statement: LiteralString, parameters: dict[str, Any]
 ) -> list[ItemRow]:
     driver = await driver_connection(connection)
-    async with driver.cursor(binary=True, row_factory=class_row(ItemRow)) as cursor:
+    async with driver.cursor(binary=True, row_factory=_item_row) as cursor:
         await cursor.execute(statement, parameters)
         return await cursor.fetchall()
+
+
+def _item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
+    """By place: psycopg's `class_row` goes by name, which took an eighth of a list's whole time."""
+    return ItemRow._make

@@ -163,15 +163,25 @@ async def cancel_active(connection: AsyncConnection, user_id: str, now: datetime
 
 
 async def list_abandoned(
-    connection: AsyncConnection, *, running: timedelta, queued: timedelta, limit: int
+    connection: AsyncConnection,
+    *,
+    running: timedelta,
+    queued: timedelta,
+    queued_before: datetime | None,
+    limit: int,
 ) -> Sequence[tuple[str, UUID]]:
-    """Active runs that no job will pick up any more: the lease ran out, or the queue forgot them."""
+    """Active runs that no job will pick up any more: the lease ran out, or the queue forgot them.
+
+    `running` and `queued` are how long ago that must be; `queued` counts from `queued_before` where
+    it is given, else from now.
+    """
+    since = _DB_NOW if queued_before is None else func.least(_DB_NOW, queued_before)
     query = (
         select(SyncRun.user_id, SyncRun.id)
         .where(
             or_(
                 and_(SyncRun.status == "running", SyncRun.lease_until < _DB_NOW - running),
-                and_(SyncRun.status == "queued", SyncRun.queued_at < _DB_NOW - queued),
+                and_(SyncRun.status == "queued", SyncRun.queued_at < since - queued),
             )
         )
         .limit(limit)

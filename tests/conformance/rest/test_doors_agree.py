@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from distill_grpc.proto import contract
 from tests.conformance.seeds import RULES
 from tests.conformance.users import connect
-from tests.service import DOORS, Answer, Service
+from tests.service import TRANSPORTS, Answer, Service
 
 Json = Any
 
@@ -66,14 +66,14 @@ def comparable(answer: Answer) -> Json:
 async def assert_same(
     service: Service, method: str, path: str, body: Json = None, **more: Json
 ) -> Answer:
-    one, other = [await service.call(method, path, body, door=door, **more) for door in DOORS]
+    one, other = [await service.call(method, path, body, door=door, **more) for door in TRANSPORTS]
     assert comparable(one) == comparable(other)
     assert set(one.headers) == set(other.headers)
     return one
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CASES)
-async def test_an_answer_is_the_same_through_both_doors(
+async def test_an_answer_is_the_same_through_both_transports(
     shared: Service, reader: str, method: str, path: str, body: Json
 ) -> None:
     await assert_same(shared, method, path, body, user=reader)
@@ -81,7 +81,7 @@ async def test_an_answer_is_the_same_through_both_doors(
     await assert_same(shared, method, path, body, user="nobody-known")
 
 
-async def test_what_changes_nothing_is_the_same_through_both_doors(
+async def test_what_changes_nothing_is_the_same_through_both_transports(
     shared: Service, reader: str
 ) -> None:
     assert (await assert_same(shared, "POST", "/watch", user=reader)).status == 200
@@ -100,7 +100,7 @@ async def test_what_has_no_order_is_printed_in_one(idle: Service, user: str) -> 
 
 
 @pytest.mark.parametrize("code", RULES)
-async def test_every_error_is_the_same_through_both_doors(
+async def test_every_error_is_the_same_through_both_transports(
     shared: Service, reader: str, code: str
 ) -> None:
     headers = {"X-Distill-Simulate": code}

@@ -135,3 +135,23 @@ async def test_runs_that_nobody_works_on_are_enqueued_once_more(
     assert await abandoned(world, world.engine) == 0
     run = await world.ask("SELECT status, attempt FROM sync_runs WHERE user_id = 'user_2'")
     assert (run[0].status, run[0].attempt) == ("queued", 1)
+
+
+async def test_a_run_that_lost_its_job_is_found_although_others_wait_in_the_queue(
+    world: World,
+) -> None:
+    for user in ("user_0", "user_1", "user_2"):
+        await world.watch(user)
+    await world.tell(
+        "DELETE FROM procrastinate_jobs WHERE args->>'user_id' = 'user_0'"
+    )  # its handler failed before it could claim the run
+    await world.tell(
+        "UPDATE sync_runs SET queued_at = now() - interval '2 minutes' WHERE user_id = 'user_0'"
+    )
+    await world.tell(
+        "UPDATE sync_runs SET queued_at = now() - interval '1 minute' WHERE user_id <> 'user_0'"
+    )
+    assert await abandoned(world, world.engine) == 1  # the others have waited long, but have jobs
+    jobs = await world.ask("SELECT args->>'user_id' AS user FROM procrastinate_jobs ORDER BY 1")
+    assert [job.user for job in jobs] == ["user_0", "user_1", "user_2"]
+    assert await abandoned(world, world.engine) == 0

@@ -1,0 +1,185 @@
+"""The benchmarks' database: an embedded PostgreSQL in a folder that is kept, filled once.
+
+Its items are as old as the filling; after five days they are made anew, because `/content/recent`
+looks back seven.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from distill_grpc.db.embedded import EmbeddedPostgres
+from distill_grpc.db.migrate import migrate
+
+USERS = 1_000
+ITEMS_OF_USER = 1_000
+_GOOD_FOR = "5 days"
+# Part of the name: another filling is another database.
+_FILLING = 2
+
+
+@contextlib.contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """The DSN of the server's own database; the server stops with the last who uses it."""
+    embedded = EmbeddedPostgres(folder)
+    dsn = embedded.start_sync()
+    try:
+        yield dsn
+    finally:
+        embedded.stop_sync()
+
+
+def seeded(dsn: str) -> str:
+    """The DSN of a database with a million items of a thousand users, the connections all read well."""
+    name = f"bench_rest_{USERS}_{ITEMS_OF_USER}_{_FILLING}"
+    own = named(dsn, name)
+    if not _exists(dsn, name) or _is_old(own):
+        fresh(dsn, name)
+        print(f"Filling {USERS * ITEMS_OF_USER:,} items; this is done once in five days …")
+        begin = time.monotonic()
+        _fill(own)
+        print(f"… took {time.monotonic() - begin:.0f} s")
+    with psycopg.connect(own) as connection:
+        connection.execute("UPDATE connections SET last_success_at = date_trunc('second', now())")
+        connection.execute(
+            "UPDATE connection_parts SET last_success_at = date_trunc('second', now())"
+        )
+        connection.execute("UPDATE watches SET next_sync_at = now() + interval '10 days'")
+    return own
+
+
+def fresh(dsn: str, name: str) -> str:
+    """The DSN of a new, empty database with the newest schema; what bore the name before is gone."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        identifier = sql.Identifier(name)
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+    own = named(dsn, name)
+    migrate(own)
+    return own
+
+
+def named(dsn: str, name: str) -> str:
+    """The DSN of another database of the same server."""
+    head, _, tail = dsn.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}?{tail}"
+
+
+def user(number: int) -> str:
+    """The id of a user, from 1."""
+    return f"user_{number}"
+
+
+def _exists(dsn: str, name: str) -> bool:
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        return found.fetchone() is not None
+
+
+def _is_old(dsn: str) -> bool:
+    """Whether the filling is too old, or was never finished (the watches come last)."""
+    with psycopg.connect(dsn) as connection:
+        try:
+            row = connection.execute(
+                f"SELECT min(since) < now() - interval '{_GOOD_FOR}' FROM watches"
+            ).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return True
+        return row is None or row[0] is None or row[0]
+
+
+# About 400 characters of text each, in words that are as unevenly frequent as those of languages.
+_WORDS = """
+CREATE UNLOGGED TABLE bench_sentences AS
+SELECT number, string_agg(word, ' ' ORDER BY place) AS text FROM (
+  SELECT number, place,
+    substr(md5((floor(exp(random() * ln(20000))))::text), 1, 3 + (random() * 6)::int) AS word
+  FROM generate_series(1, 4000) AS number, generate_series(1, 22) AS place) AS words
+GROUP BY number;
+ALTER TABLE bench_sentences ADD PRIMARY KEY (number);
+ANALYZE bench_sentences
+"""
+_ITEMS = """
+INSERT INTO items (user_id, id, source, platform_id, published_at, collected_at, updated_at,
+  content, title, author, url, kind, thread_id, language, metrics, ai_tags, raw, backdated,
+  content_hash, stored_bytes)
+SELECT 'user_' || u, md5(u || ':' || n)::uuid, 'rss', 'entry-' || u || '-' || n,
+  moment, moment, moment,
+  first.text || '. ' || second.text || '. ' || third.text || '.',
+  initcap(substr(second.text, 1, 60)), 'Author ' || (u * 7 + n) %% 500,
+  'https://feed-' || n %% 10 || '.example/' || u || '/' || n, 'article', 'thread-' || n / 5, 'en',
+  jsonb_build_object('engagement', (n * 31 + u) %% 900, 'reach', (n * 977 + u) %% 20000),
+  ARRAY['tag-' || n %% 40, 'tag-' || (u + n) %% 60], jsonb_build_object('guid', u || '-' || n),
+  false, decode(md5(n || ':' || u), 'hex'), 700
+FROM generate_series(%(first)s::int, %(last)s::int) AS u
+  CROSS JOIN generate_series(1, %(count)s::int) AS n
+  CROSS JOIN LATERAL (
+    SELECT date_trunc('second', now()) - n * interval '9 minutes' AS moment) AS instants
+  JOIN bench_sentences AS first ON first.number = 1 + (u * 13 + n * 7) %% 4000
+  JOIN bench_sentences AS second ON second.number = 1 + (u * 29 + n * 3) %% 4000
+  JOIN bench_sentences AS third ON third.number = 1 + (u * 3 + n * 17) %% 4000
+"""
+_CONNECTIONS = """
+INSERT INTO connections (user_id, source, settings, revision, connected_at, last_success_at,
+  permanent, failures)
+SELECT 'user_' || u, 'rss', jsonb_build_object('feeds', (SELECT jsonb_agg(
+  'https://feed-' || f || '.example/feed.xml') FROM generate_series(0, 9) AS f)),
+  1, now(), now(), false, 0
+FROM generate_series(1, %(users)s::int) AS u
+"""
+_PARTS = """
+INSERT INTO connection_parts (user_id, source, part_key, part, title, first_seen_at,
+  last_attempt_at, last_success_at, permanent, failures, quiet_reads)
+SELECT 'user_' || u, 'rss', md5(f::text)::uuid, 'https://feed-' || f || '.example/feed.xml',
+  'Feed ' || f, now(), now(), now(), false, 0, 0
+FROM generate_series(1, %(users)s::int) AS u, generate_series(0, 9) AS f
+"""
+_WATCHES = """
+INSERT INTO watches (user_id, email, since, backfill_days, sync_interval, next_sync_at,
+  last_sync_at, last_sync_status)
+SELECT 'user_' || u, 'user_' || u || '@example.com', now(), 7, 1800, now() + interval '10 days',
+  now(), 'completed'
+FROM generate_series(1, %(users)s::int) AS u
+"""
+
+
+def _fill(dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(_WORDS)
+    half = USERS // 2
+    halves = [(1, half), (half + 1, USERS)]
+    threads = [threading.Thread(target=_insert, args=(dsn, *each)) for each in halves]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE bench_sentences")
+        for statement in (_CONNECTIONS, _PARTS):
+            connection.execute(statement.encode(), {"users": USERS})
+        count = connection.execute("SELECT count(*) FROM items").fetchone()
+        if count != (USERS * ITEMS_OF_USER,):
+            raise RuntimeError(f"the filling broke off: {count} items")
+        connection.execute(_WATCHES.encode(), {"users": USERS})
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def _insert(dsn: str, first: int, last: int) -> None:
+    at_once = 25
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for begin in range(first, last + 1, at_once):
+            connection.execute(
+                _ITEMS.encode(),
+                {
+                    "first": begin,
+                    "last": min(begin + at_once - 1, last),
+                    "count": ITEMS_OF_USER,
+                },
+            )

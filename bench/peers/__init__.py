@@ -1,0 +1,1 @@
+"""What Distill is measured against."""
