@@ -54,14 +54,14 @@ async def run(name: str, scenarios: Iterable[Scenario], *, parallel: int) -> Gro
 
     async def one(title: str, scenario: Callable[[], Awaitable[Any]]) -> None:
         async with places:
-            if group.total and group.total % 50 == 0:
-                print(f"  {name}: {group.total} done, {len(group.failed)} failed", flush=True)
             try:
                 group.results.append(await scenario())
             except Exception as error:
                 group.failed.append(title)
                 why = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
                 print(f"FAILED {title}\n{why}", file=sys.stderr, flush=True)
+            if group.total % 50 == 0:
+                print(f"  {name}: {group.total} done, {len(group.failed)} failed", flush=True)
 
     await asyncio.gather(*(one(*scenario) for scenario in scenarios))
     group.seconds = time.monotonic() - begun

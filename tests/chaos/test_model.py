@@ -10,4 +10,4 @@ pytestmark = pytest.mark.chaos
 
 
 def test_the_engine_does_what_its_model_does(database_url: str) -> None:
-    model.check(database_url, examples=6, steps=15)
+    model.check(database_url, examples=25, steps=20)
