@@ -19,14 +19,32 @@ def fresh_database(postgres: str) -> Iterator[str]:
     """The address of a new, migrated database, which is dropped afterwards."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(_database(postgres, "postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE distill").format(sql.Identifier(name)))
+        create_database(admin, name)
         yield _database(postgres, name)
         drop_database(admin, name)
 
 
+def create_database(admin: psycopg.Connection, name: str) -> None:
+    """Makes a migrated database."""
+    admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE distill").format(sql.Identifier(name)))
+
+
 def drop_database(admin: psycopg.Connection, name: str) -> None:
-    """Drops a database under whoever uses it; one that is gone already is no fault."""
-    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    """Drops a database under whoever uses it; one that is gone already is no fault.
+
+    `WITH (FORCE)` would fail where autovacuum is at work, as its role is not ours to end; without it
+    the server itself sends autovacuum away.
+    """
+    identifier = sql.Identifier(name)
+    if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        return
+    admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(identifier))
+    admin.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = %s AND usename = current_user",
+        [name],
+    )
+    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(identifier))
 
 
 def _database(address: str, name: str) -> str:

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,7 @@ from distill_grpc.sources.rss import RssSource
 from tests.chaos.auditor import Auditor, dumped
 from tests.chaos.fleet import Fleet, Nursery, until
 from tests.chaos.platform import Feed, Platform
+from tests.databases import create_database, drop_database
 
 # By how much the times of leases and heartbeats are divided where a scenario is not about them.
 QUICK = 4.0
@@ -307,15 +308,15 @@ async def arena(
 async def fresh_database(postgres: str) -> AsyncIterator[str]:
     """A fresh database; unlike the fixture's, it survives a restart of the server."""
     name = f"chaos_{uuid.uuid4().hex}"
-    await asyncio.to_thread(_administer, postgres, f"CREATE DATABASE {name} TEMPLATE distill")
+    await asyncio.to_thread(_administer, postgres, create_database, name)
     yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
-    await asyncio.to_thread(_administer, postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    await asyncio.to_thread(_administer, postgres, drop_database, name)
 
 
-def _administer(postgres: str, command: str) -> None:
+def _administer(postgres: str, act: Callable[[psycopg.Connection, str], None], name: str) -> None:
     address = make_url(postgres).set(database="postgres").render_as_string(hide_password=False)
     with psycopg.connect(address, autocommit=True) as admin:
-        admin.execute(command.encode())
+        act(admin, name)
 
 
 def _name(connection: Any, _: Any) -> None:

@@ -21,6 +21,7 @@ from distill_grpc.db import migrate as migrations
 from distill_grpc.db.base import Base
 from distill_grpc.db.migrate import check, migrate
 from distill_grpc.feed import models
+from tests.databases import drop_database
 
 VERSIONS = Path(migrations.__file__).parent / "migrations" / "versions"
 REVISIONS = sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
@@ -34,7 +35,7 @@ def empty_database(postgres: str) -> Iterator[str]:
     with psycopg.connect(admin_url.render_as_string(hide_password=False), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(admin, name)
 
 
 def ask(database_url: str, query: str) -> list[Any]:
