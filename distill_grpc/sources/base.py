@@ -66,6 +66,8 @@ class Page:
     min_interval: float = 0.0  # seconds that the platform wants between reads (TTL, max-age)
     last: bool = True  # False: more pages of this part follow in this fetch
     unchanged: bool = False  # the platform said that nothing is new (304, same bytes)
+    deleted: Sequence[str] = ()  # platform ids of items that are gone at the platform
+    gap: bool = False  # something between the last read and this one cannot be had any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,21 @@ class FetchRequest:
     # A part that is read for the first time and has nothing as young as wanted may show this many of
     # its newest items all the same, where reading them costs no further request.
     quiet_part_shows: int = 0
+    user: str = ""  # for whom, as far as a budget that users share must know
+    account: str = ""  # the account's name, as `identify` told it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who an account belongs to, as its platform tells when it is connected."""
+
+    name: str = ""  # for people, such as a login or an address; empty where nobody tells
+    id: str = ""  # the platform's own id
+    scopes: tuple[str, ...] | None = (
+        None  # what the credentials may do; None: the platform is silent
+    )
+    missing_scopes: tuple[str, ...] = ()  # wanted and not granted: some parts cannot be read
+    expires_at: datetime | None = None  # when the credentials end by themselves
 
 
 class Source(Protocol):
@@ -91,6 +108,16 @@ class Source(Protocol):
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
         """Raises `InvalidConnection` where a value is wrong; touches no network."""
+        ...
+
+    async def identify(
+        self, credentials: Mapping[str, Json], settings: Mapping[str, Json]
+    ) -> Account:
+        """Asks the platform who this is, when an account is connected.
+
+        Raises a `SourceFailure` where the credentials are refused, `InvalidConnection` where
+        the platform shows that a value is wrong. A source without credentials asks nobody.
+        """
         ...
 
     def parts(self, settings: Mapping[str, Json]) -> tuple[str, ...]:

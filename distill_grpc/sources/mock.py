@@ -15,6 +15,7 @@ from random import Random
 
 from distill_grpc.sources import mock_platforms
 from distill_grpc.sources.base import (
+    Account,
     FetchRequest,
     InvalidConnection,
     Item,
@@ -69,6 +70,14 @@ class MockSource:
                 details |= self._rules_broken(name, value)
         if details:
             raise InvalidConnection(details)
+
+    async def identify(
+        self,
+        credentials: Mapping[str, Json],  # noqa: ARG002
+        settings: Mapping[str, Json],  # noqa: ARG002
+    ) -> Account:
+        """An invented account."""
+        return Account(name="mock", id="mock")
 
     def parts(self, settings: Mapping[str, Json]) -> tuple[str, ...]:
         """The parts that the settings name, else those that the platform has by default."""

@@ -7,13 +7,14 @@ come the same way as those of third parties. A source may have an `async close()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 import structlog
 
 from distill_grpc.sources.base import Source, SourceInfo
+from distill_grpc.sources.budgets import Budgets, Unlimited
 from distill_grpc.sources.http import HttpClient
 
 _log = structlog.get_logger()
@@ -26,6 +27,9 @@ class SourceContext:
     """What a source is built with."""
 
     http: HttpClient  # shared by all sources; it is not theirs to close
+    budgets: Budgets = field(default_factory=Unlimited)  # what the platforms let us spend
+    # API roots in the platforms' stead, by source: an enterprise host, a proxy, a test server.
+    api_urls: Mapping[str, str] = field(default_factory=dict)
 
 
 class Registry(Mapping[str, Source]):

@@ -18,6 +18,7 @@ import structlog
 
 from distill_grpc.sources import text
 from distill_grpc.sources.base import (
+    Account,
     FetchRequest,
     InvalidConnection,
     Json,
@@ -81,6 +82,14 @@ class RssSource:
         details |= check_feeds(settings.get("feeds"))
         if details:
             raise InvalidConnection(details)
+
+    async def identify(
+        self,
+        credentials: Mapping[str, Json],  # noqa: ARG002
+        settings: Mapping[str, Json],  # noqa: ARG002
+    ) -> Account:
+        """Nobody's: feeds are public."""
+        return Account()
 
     def parts(self, settings: Mapping[str, Json]) -> tuple[str, ...]:
         """The addresses as given."""

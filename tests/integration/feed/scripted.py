@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from datetime import datetime
 from typing import Any
 
-from distill_grpc.sources.base import FetchRequest, Item, Page, SourceInfo
+from distill_grpc.sources.base import Account, FetchRequest, Item, Page, SourceInfo
 
 # A page to yield, an exception to raise, an event to wait for, or something to await.
 Step = Page | BaseException | asyncio.Event | Callable[[], Awaitable[object]]
@@ -31,6 +31,12 @@ class ScriptedSource:
 
     def check(self, credentials: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Takes everything."""
+
+    async def identify(
+        self, credentials: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> Account:
+        """Nobody."""
+        return Account()
 
     def parts(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """The parts of the settings, else those of the test."""
