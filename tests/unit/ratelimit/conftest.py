@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from tests.servers.optional import program
 
 
 class RedisServer:
@@ -51,10 +52,7 @@ class RedisServer:
 
 @pytest.fixture
 async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed; everything else is tested without it")
-    server = RedisServer(binary, tmp_path)
+    server = RedisServer(program("redis-server", of="redis"), tmp_path)
     await server.start()
     yield server
     server.stop()
