@@ -59,7 +59,8 @@ class PostgresBudgets(KeptBudgets):
 
     def __init__(self, engine: AsyncEngine, **options: Any) -> None:
         super().__init__(**options)
-        self._engine = engine
+        # BEGIN and COMMIT are the driver's: a third quicker, and this precedes every request.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._seen: set[tuple[str, str, str]] = set()  # users known to have a row
 
     async def _reserve(self, budget: Budget, holder: str, cost: float, user: str) -> Answered:
@@ -68,9 +69,9 @@ class PostgresBudgets(KeptBudgets):
         shared = isinstance(budget.strategy, Quota)
         # Where users share nothing, a user's row only tells who spends; written once is enough.
         asked = user if shared or who not in self._seen else ""
-        facts = {"unit": budget.unit, "strategy": _as_json(budget.strategy)}
-        async with self._engine.begin() as connection:
-            locked = await store.lock_states(connection, budget.name, holder, asked, **facts)
+        account = _account(budget, holder)
+        async with store.transaction(self._engine) as driver:
+            locked = await store.lock_states(driver, account, asked)
             own = State.from_json(locked.own or {}) if shared else spending.NEW
             state = State.from_json(locked.state or {})
             decision = spending.reserve(budget.strategy, state, own, cost=cost, now=locked.now)
@@ -78,25 +79,23 @@ class PostgresBudgets(KeptBudgets):
                 states = {"": decision.state.as_json()}
                 if asked:
                     states[asked] = decision.own.as_json() if shared else {}
-                await store.store_states(connection, budget.name, holder, states, **facts)
+                await store.store_states(driver, account, states)
         if decision.allowed and asked:
             self._seen.add(who)
         return Answered(decision, locked.now)
 
     async def _learn(self, budget: Budget, holder: str, **told: float | None) -> None:
-        facts = {"unit": budget.unit, "strategy": _as_json(budget.strategy)}
-        async with self._engine.begin() as connection:
-            locked = await store.lock_states(connection, budget.name, holder, "", **facts)
+        account = _account(budget, holder)
+        async with store.transaction(self._engine) as driver:
+            locked = await store.lock_states(driver, account, "")
             state = State.from_json(locked.state or {})
             learnt = spending.learn(budget.strategy, state, now=locked.now, **told)
             if learnt != state:
                 states = {"": learnt.as_json()}
-                await store.store_states(connection, budget.name, holder, states, **facts)
+                await store.store_states(driver, account, states)
 
 
-async def list_left(
-    connection: AsyncConnection, user_id: str, now: datetime
-) -> list[BudgetLeft]:
+async def list_left(connection: AsyncConnection, user_id: str, now: datetime) -> list[BudgetLeft]:
     """What a user may still spend of the budgets that were spent from for this user."""
     found = []
     for row in await store.list_of_user(connection, user_id):
@@ -115,6 +114,10 @@ async def list_left(
             )
         )
     return found
+
+
+def _account(budget: Budget, holder: str) -> store.Account:
+    return store.Account(budget.name, holder, budget.unit, _as_json(budget.strategy))
 
 
 def _instant(seconds: float | None) -> datetime | None:

@@ -128,7 +128,7 @@ class PlatformToken(Base):
     user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
     source: Mapped[str] = mapped_column(String(100), primary_key=True)
     tokens: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed by `encryption`
-    expires_at: Mapped[datetime | None]
+    good_until: Mapped[datetime | None]  # from then on others are asked for
     version: Mapped[int] = mapped_column(Integer)  # counts renewals
     __table_args__ = (
         ForeignKeyConstraint(
@@ -154,9 +154,7 @@ class PlatformBudget(Base):
     state: Mapped[dict[str, Any]] = mapped_column(JSONB)
     updated_at: Mapped[datetime]
     __table_args__ = (
-        Index(
-            "ix_platform_budgets_spender", "spender", postgresql_where=text("spender <> ''")
-        ),
+        Index("ix_platform_budgets_spender", "spender", postgresql_where=text("spender <> ''")),
         {"postgresql_with": {"fillfactor": "50"}},
     )
 

@@ -38,7 +38,7 @@ class State:
 
     def as_json(self) -> dict[str, Any]:
         """The state in short: what is as at the beginning is left out."""
-        return {k: v for k, v in asdict(self).items() if v not in (None, 0.0, "", {})}
+        return {name: value for name, value in asdict(self).items() if value != _BEGIN[name]}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> State:
@@ -67,6 +67,7 @@ class Left:
 
 
 NEW = State()
+_BEGIN = asdict(NEW)
 
 
 def reserve(strategy: Strategy, state: State, own: State, *, cost: float, now: float) -> Decision:

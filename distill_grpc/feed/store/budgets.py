@@ -6,15 +6,26 @@ the driver directly: this runs before every request to a platform.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, LiteralString, NamedTuple
 
+import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import CursorResult, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.db.engine import driver_connection
 from distill_grpc.feed.models import PlatformBudget
+
+
+class Account(NamedTuple):
+    """A budget of one holder, with what is told about it."""
+
+    name: str
+    holder: str
+    unit: str
+    strategy: Mapping[str, Any]
 
 
 class Locked(NamedTuple):
@@ -52,41 +63,38 @@ ON CONFLICT (name, holder, spender) DO UPDATE SET unit = excluded.unit,
 """
 
 
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A transaction on a driver's connection in autocommit."""
+    async with engine.connect() as connection:
+        driver = await driver_connection(connection)
+        async with driver.transaction():
+            yield driver
+
+
 async def lock_states(
-    connection: AsyncConnection,
-    name: str,
-    holder: str,
-    user_id: str,
-    *,
-    unit: str,
-    strategy: Mapping[str, Any],
+    driver: psycopg.AsyncConnection[Any], account: Account, spender: str
 ) -> Locked:
     """Locks a budget for this transaction, and makes it where there is none."""
-    driver = await driver_connection(connection)
-    wanted = ["", user_id] if user_id else [""]
+    wanted = ["", spender] if spender else [""]
     while True:
-        cursor = await driver.execute(_LOCK, [name, holder, wanted])
+        cursor = await driver.execute(_LOCK, [account.name, account.holder, wanted])
         rows = await cursor.fetchall()
         states = {row[0]: row[1] for row in rows}
         if "" in states:
             # A clock read before the lock was waited for would be too early, never too late.
-            return Locked(states[""], states.get(user_id), rows[0][2])
-        await driver.execute(_MAKE, [name, holder, unit, Jsonb(strategy)])
+            return Locked(states[""], states.get(spender), rows[0][2])
+        await driver.execute(_MAKE, [*account[:3], Jsonb(account.strategy)])
 
 
 async def store_states(
-    connection: AsyncConnection,
-    name: str,
-    holder: str,
+    driver: psycopg.AsyncConnection[Any],
+    account: Account,
     states: Mapping[str, Mapping[str, Any]],
-    *,
-    unit: str,
-    strategy: Mapping[str, Any],
 ) -> None:
-    """Stores states by user (empty: the holder's) of a budget that this transaction has locked."""
-    driver = await driver_connection(connection)
-    told = [{"spender": user, "state": state} for user, state in states.items()]
-    await driver.execute(_STORE, [name, holder, unit, Jsonb(strategy), Jsonb(told)])
+    """Stores states by spender (empty: the holder's) of a budget that this transaction has locked."""
+    told = [{"spender": spender, "state": state} for spender, state in states.items()]
+    await driver.execute(_STORE, [*account[:3], Jsonb(account.strategy), Jsonb(told)])
 
 
 async def list_of_user(connection: AsyncConnection, user_id: str) -> Sequence[Known]:

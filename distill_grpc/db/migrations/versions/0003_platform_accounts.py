@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(length=255), nullable=False),
         sa.Column("source", sa.String(length=100), nullable=False),
         sa.Column("tokens", sa.LargeBinary(), nullable=True),
-        sa.Column("expires_at", instant, nullable=True),
+        sa.Column("good_until", instant, nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["user_id", "source"],
@@ -62,4 +62,3 @@ def upgrade() -> None:
         ["spender"],
         postgresql_where=sa.text("spender <> ''"),
     )
-
