@@ -297,6 +297,7 @@ def _servicers(
             calls_per_minute=settings.api_calls_per_minute,
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
+            central_tokens=parts.tokens.service is not None,
             degraded_parts=partial(_degraded, limiter),
         ),
         "distill.v1.WatchService": WatchServicer(

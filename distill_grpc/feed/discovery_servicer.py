@@ -42,6 +42,7 @@ class DiscoveryServicer:
     calls_per_minute: int
     started_at: datetime
     jwks: Sequence[Mapping[str, str]]
+    central_tokens: bool  # whether the central token service hands out tokens
     # Optional parts that are away, by name, and why.
     degraded_parts: Callable[[], Mapping[str, str]]
 
@@ -60,7 +61,11 @@ class DiscoveryServicer:
     ) -> pb.GetCapabilitiesResponse:
         """See the contract."""
         return describing.capabilities(
-            service=self.service, version=self.version, sources=self.sources, policy=self.policy
+            service=self.service,
+            version=self.version,
+            sources=self.sources,
+            policy=self.policy,
+            central_tokens=self.central_tokens,
         )
 
     async def get_jwks(self, _request: pb.GetJwksRequest, _call: Call) -> pb.GetJwksResponse:

@@ -95,7 +95,7 @@ class TokenKeeper:
 
     def is_central(self, info: SourceInfo, own: Mapping[str, Any]) -> bool:
         """Whether the central token service is the one to ask."""
-        return self.service is not None and not own and _takes_tokens(info)
+        return self.service is not None and not own and takes_tokens(info)
 
     def is_renewable(self, info: SourceInfo, own: Mapping[str, Any]) -> bool:
         """Whether an expired token is no end."""
@@ -225,6 +225,7 @@ class TokenKeeper:
         for pause in (*_STORE_AGAIN, None):
             try:
                 async with self.engine.begin() as connection:
+                    await store.make_row(connection, *account.key)
                     await self._store(connection, account, tokens, seen)
             except Exception as error:
                 if pause is None or not (is_unavailable(error) or is_timeout(error)):
@@ -254,7 +255,8 @@ def token_name(info: SourceInfo) -> str:
     return "token" if "token" in info.credentials else "access_token"
 
 
-def _takes_tokens(info: SourceInfo) -> bool:
+def takes_tokens(info: SourceInfo) -> bool:
+    """Whether a source takes access tokens, which the central token service can hand out."""
     return info.oauth is not None or "OAuth2" in info.token_type
 
 

@@ -20,6 +20,18 @@ async def get_tokens(connection: AsyncConnection, user_id: str, source: str) -> 
     return (await connection.execute(query)).one_or_none()
 
 
+async def make_row(connection: AsyncConnection, user_id: str, source: str) -> None:
+    """Makes the row that is locked, with the version 0; does nothing where the connection is gone."""
+    there = select(
+        Connection.user_id, Connection.source, null().label("tokens"), literal(0).label("version")
+    ).where(Connection.user_id == user_id, Connection.source == source)
+    await connection.execute(
+        insert(PlatformToken)
+        .from_select(["user_id", "source", "tokens", "version"], there)
+        .on_conflict_do_nothing()
+    )
+
+
 async def lock_tokens(
     connection: AsyncConnection, user_id: str, source: str, *, at_most: timedelta
 ) -> Row[Any] | None:
@@ -31,14 +43,7 @@ async def lock_tokens(
     await connection.execute(
         text(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
     )
-    there = select(
-        Connection.user_id, Connection.source, null().label("tokens"), literal(0).label("version")
-    ).where(Connection.user_id == user_id, Connection.source == source)
-    await connection.execute(
-        insert(PlatformToken)
-        .from_select(["user_id", "source", "tokens", "version"], there)
-        .on_conflict_do_nothing()
-    )
+    await make_row(connection, user_id, source)
     query = (
         select(tokens)
         .where(PlatformToken.user_id == user_id, PlatformToken.source == source)

@@ -44,9 +44,8 @@ def caller(user: str = USER) -> Caller:
     )
 
 
-def keeper(engine: AsyncEngine, keyring: Keyring, **options: Any) -> TokenKeeper:
-    """What keeps tokens, with clients that may reach the servers of a test."""
-    http = HttpClient(allow_private_addresses=True)
+def keeper(engine: AsyncEngine, keyring: Keyring, http: HttpClient, **options: Any) -> TokenKeeper:
+    """What keeps tokens."""
     return TokenKeeper(
         **{
             "engine": engine,
@@ -68,10 +67,12 @@ class World:
     sources: dict[str, ScriptedSource]
     policy: Policy = field(default_factory=Policy)
     ahead: timedelta = timedelta(0)
-    keyring: Keyring = field(default_factory=lambda: Keyring([os.urandom(32)]))
+    key: bytes = field(default_factory=lambda: os.urandom(32))
 
     def __post_init__(self) -> None:
-        self.tokens = keeper(self.engine, self.keyring)
+        self.keyring = Keyring([self.key])
+        self.http = HttpClient(allow_private_addresses=True)  # reaches the servers of a test
+        self.tokens = keeper(self.engine, self.keyring, self.http)
 
     def now(self) -> datetime:
         """The instant of this world."""

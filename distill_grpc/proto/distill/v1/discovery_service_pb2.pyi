@@ -106,7 +106,7 @@ class DataType(_message.Message):
     def __init__(self, type: _Optional[str] = ..., path_pattern: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Mapping[str, ParameterDoc]] = ..., requirements: _Optional[str] = ...) -> None: ...
 
 class SourceDoc(_message.Message):
-    __slots__ = ("name", "title", "description", "oauth_scopes", "token_type", "refresh_supported", "credentials", "settings", "limits")
+    __slots__ = ("name", "title", "description", "oauth_scopes", "token_type", "refresh_supported", "credentials", "settings", "limits", "central_tokens")
     class CredentialsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class SourceDoc(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CENTRAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     description: str
@@ -139,7 +140,8 @@ class SourceDoc(_message.Message):
     credentials: _containers.ScalarMap[str, str]
     settings: _containers.ScalarMap[str, str]
     limits: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., oauth_scopes: _Optional[_Iterable[str]] = ..., token_type: _Optional[str] = ..., refresh_supported: _Optional[bool] = ..., credentials: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Iterable[str]] = ...) -> None: ...
+    central_tokens: bool
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., oauth_scopes: _Optional[_Iterable[str]] = ..., token_type: _Optional[str] = ..., refresh_supported: _Optional[bool] = ..., credentials: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Iterable[str]] = ..., central_tokens: _Optional[bool] = ...) -> None: ...
 
 class GetCapabilitiesResponse(_message.Message):
     __slots__ = ("service", "version", "supported_data_types", "platform_requirements", "data_retention", "sync_behavior", "sources")
