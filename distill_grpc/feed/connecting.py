@@ -48,6 +48,7 @@ class _Checked:
     """What the platform has confirmed and only has to be stored."""
 
     known: Row[Any] | None  # what was connected before
+    keeps: bool  # the credentials that it had
     own: Mapping[str, Any] = field(repr=False)
     settings: Mapping[str, Any]
     account: Account
@@ -109,7 +110,7 @@ class _Wish:
 
     async def _ask(self, known: Row[Any] | None) -> _Checked:
         source, tokens, info = self.source, self.tokens, self.source.info
-        kept = known if self.credentials is None else None  # whose credentials stay
+        kept = self._kept(known)
         own = tokens.vault.open_credentials(kept) if kept is not None else self.credentials or {}
         settings = self.settings
         if settings is None:
@@ -130,8 +131,26 @@ class _Wish:
             usable = renewed
             account = await source.identify(usable.credentials, settings)
         return _Checked(
-            known=known, own=own, settings=settings, account=account, tokens=usable.tokens
+            known=known,
+            keeps=kept is not None,
+            own=own,
+            settings=settings,
+            account=account,
+            tokens=usable.tokens,
         )
+
+    def _kept(self, known: Row[Any] | None) -> Row[Any] | None:
+        """The connection whose credentials stay, also where the same ones are sent again.
+
+        Tokens that came from them since are then still the newest.
+        """
+        if known is None or self.credentials is None:
+            return known
+        try:
+            same = self.tokens.vault.open_credentials(known) == self.credentials
+        except DistillError:  # no key opens them: these take their place
+            return None
+        return known if same else None
 
     async def _renew(
         self, kept: Row[Any] | None, own: Mapping[str, Any], usable: Usable
@@ -200,7 +219,7 @@ class _Wish:
 
     async def _store_tokens(self, connection: AsyncConnection, checked: _Checked) -> None:
         info, own, tokens = self.source.info, checked.own, checked.tokens
-        if self.credentials is not None:
+        if not checked.keeps:
             await token_store.delete_tokens(connection, self.user_id, info.name)
         if tokens is not None:
             central = self.tokens.is_central(info, own)
