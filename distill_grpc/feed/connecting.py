@@ -18,7 +18,7 @@ from distill_grpc.feed.budgets import spending_for
 from distill_grpc.feed.outcomes import reason_of
 from distill_grpc.feed.store import connections, watches
 from distill_grpc.feed.store import tokens as token_store
-from distill_grpc.feed.tokens import TokenKeeper, Usable, token_name
+from distill_grpc.feed.tokens import TokenKeeper, Usable, for_source, token_name
 from distill_grpc.sources.base import (
     Account,
     InvalidConnection,
@@ -116,20 +116,20 @@ class _Wish:
         if settings is None:
             settings = known.settings if known is not None else {}
         if own.get(token_name(info)) or not tokens.is_renewable(info, own):
-            source.check(own, settings)  # before anybody is asked
+            source.check(for_source(info, own), settings)  # before anybody is asked
         if kept is not None:
             usable = Usable(await tokens.current(info, kept))
         else:
             usable = await tokens.begin(info, self.user_id, own)
-        source.check(usable.credentials, settings)
+        source.check(for_source(info, usable.credentials), settings)
         try:
-            account = await source.identify(usable.credentials, settings)
+            account = await source.identify(for_source(info, usable.credentials), settings)
         except TokenExpired:
             renewed = await self._renew(kept, own, usable)
             if renewed is None:
                 raise
             usable = renewed
-            account = await source.identify(usable.credentials, settings)
+            account = await source.identify(for_source(info, usable.credentials), settings)
         return _Checked(
             known=known,
             keeps=kept is not None,

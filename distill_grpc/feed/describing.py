@@ -17,6 +17,7 @@ from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.tokens import takes_tokens
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
+from distill_grpc.sources import oauth
 from distill_grpc.sources.base import Source, SourceInfo
 
 _SCALARS = {
@@ -113,15 +114,11 @@ def _is_refreshed(info: SourceInfo, central_tokens: bool) -> bool:
 
 def _credentials(info: SourceInfo) -> dict[str, str]:
     """What the source says, and what renewing its tokens takes."""
-    renewal: dict[str, str] = {}
-    if info.oauth is not None:
-        renewal = {
-            "refresh_token": "renews the access token; with client_id",
-            "client_id": "of the OAuth client that the tokens were made for",
-            "client_secret": "of that client, where it has one",
-        }
-        if info.oauth.token_url is None:
-            renewal["token_url"] = "where its tokens are renewed"  # noqa: S105 -- words
+    if info.oauth is None:
+        return dict(info.credentials)
+    renewal = dict(oauth.RENEWAL)
+    if info.oauth.token_url is not None:
+        del renewal["token_url"]
     return {**renewal, **info.credentials}
 
 

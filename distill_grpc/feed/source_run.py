@@ -21,7 +21,7 @@ from distill_grpc.feed import ingesting, outcomes, scheduling
 from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.store import connections, items, runs
-from distill_grpc.feed.tokens import TokenKeeper
+from distill_grpc.feed.tokens import TokenKeeper, for_source
 from distill_grpc.sources.base import (
     FetchRequest,
     NoPlatformAuth,
@@ -276,7 +276,7 @@ class SourceRun:
             now=now,
         )
         return FetchRequest(
-            credentials=credentials,
+            credentials=for_source(self.source.info, credentials),
             settings=self.connection.settings,
             cursors={
                 name: row.cursor for name, row in self._parts.items() if row.cursor is not None

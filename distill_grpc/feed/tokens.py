@@ -255,6 +255,15 @@ def token_name(info: SourceInfo) -> str:
     return "token" if "token" in info.credentials else "access_token"
 
 
+def for_source(info: SourceInfo, credentials: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Credentials as the source knows them: what only a renewal needs is not its business."""
+    return {
+        name: value
+        for name, value in credentials.items()
+        if name in info.credentials or info.oauth is None or name not in oauth.RENEWAL
+    }
+
+
 def takes_tokens(info: SourceInfo) -> bool:
     """Whether a source takes access tokens, which the central token service can hand out."""
     return info.oauth is not None or "OAuth2" in info.token_type

@@ -10,6 +10,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit, urlunsplit
 
@@ -31,6 +32,16 @@ GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an add
 X_API_URL = "https://api.x.com"
 GITHUB_API_URL = "https://api.github.com"
 
+# Credentials that only a renewal needs, and what they are.
+RENEWAL: Mapping[str, str] = MappingProxyType(
+    {
+        "refresh_token": "renews the access token; with client_id",
+        "client_id": "of the OAuth client that the tokens were made for",
+        "client_secret": "of that client, where it has one",
+        "token_url": "where its tokens are renewed",
+        "scope": "what a renewed token is asked for, where the platform wants to hear it",
+    }
+)
 # What a token lasts at most, whatever a platform says.
 _LONGEST = timedelta(days=366)
 _MAX_ANSWER = 64 * 1024  # bytes

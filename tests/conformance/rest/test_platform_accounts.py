@@ -225,6 +225,7 @@ async def test_capabilities_tell_the_truth_about_the_source(hub: Service) -> Non
         "refresh_token",
         "client_id",
         "client_secret",
+        "scope",
     }
 
 

@@ -125,7 +125,7 @@ async def test_a_token_that_ends_is_renewed_before_it_does(
     await world.sync()
     assert platform.calls == 2
     assert source.requests[-1].credentials["token"] == "access-2"
-    assert source.requests[-1].credentials["refresh_token"] == "refresh-2"
+    assert set(source.requests[-1].credentials) == {"token"}, "renewing is not the source's"
 
 
 async def test_a_token_that_expires_in_the_middle_is_invisible_to_the_user(
@@ -246,7 +246,7 @@ async def test_the_pair_is_committed_before_anybody_uses_it(
     kept = (await world.ask("SELECT tokens FROM platform_tokens"))[0].tokens
     opened = world.tokens.vault.open_tokens(USER, "oauth", kept)
     assert opened["values"]["refresh_token"] == "refresh-1"
-    assert source.requests[-1].credentials["refresh_token"] == "refresh-1"
+    assert source.requests[-1].credentials["access_token"] == "access-1"
 
 
 @pytest.mark.parametrize(
