@@ -95,7 +95,11 @@ async def require_all(engine: AsyncEngine, keyring: Keyring) -> None:
     if missing:
         values = sum(counts[key_id] for key_id in missing)
         raise ValueError(
-            f"{values} stored values are sealed with keys that are not there "
+            f"{_stored(values)} sealed with keys that are not there "
             f"({', '.join(sorted(missing))}); add the keys, or let `distill keys forget` remove "
             "what they sealed"
         )
+
+
+def _stored(values: int) -> str:
+    return "1 stored value is" if values == 1 else f"{values} stored values are"

@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.db.engine import is_timeout, is_unavailable
 from distill_grpc.errors import DistillError
-from distill_grpc.feed import ingesting, outcomes, scheduling
+from distill_grpc.feed import ingesting, outcomes
 from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.read_plan import ReadPlan
 from distill_grpc.feed.store import connections, items, runs
 from distill_grpc.feed.tokens import TokenKeeper, for_source
 from distill_grpc.sources.base import (
@@ -38,9 +39,6 @@ ITEMS = Counter("distill_items_total", "Items stored, by source and kind.", ["so
 FAILURES = Counter(
     "distill_source_failures_total", "Reads that failed, by source and code.", ["source", "code"]
 )
-
-# A quiet blog is not an empty one: what its first read shows where nothing is young enough.
-QUIET_PART_SHOWS = 50
 
 
 class LeaseLost(Exception):  # noqa: N818 -- an event, not a fault
@@ -72,7 +70,7 @@ class SourceRun:
     async def read(self) -> Verdict:
         """Reads everything that is due; raises `LeaseLost` or `ConnectionChanged`."""
         now = self.now()
-        waiting = self._waiting(now)
+        waiting = self._plan.waiting(now)
         if waiting is not None:
             status = "failed" if waiting.permanent else "skipped"
             await self._report(status, waiting)
@@ -98,7 +96,7 @@ class SourceRun:
         return Verdict("completed")
 
     def _remember_earlier_attempts(self, named: tuple[str, ...]) -> None:
-        for part in self._read_in_this_run().intersection(named):
+        for part in self._plan.read_before().intersection(named):
             self._done.add(part)
             if self._parts[part].failures:
                 self._failed[part] = outcomes.last_failure(self._parts[part])
@@ -155,7 +153,9 @@ class SourceRun:
     async def _commit(self, page: Page) -> None:
         """Stores a page, its cursor and the part's state in one transaction."""
         now = self.now()
-        rows = ingesting.rows(self._name, page.items, since=self._floor(page.part, now), now=now)
+        rows = ingesting.rows(
+            self._name, page.items, since=self._plan.floor(page.part, now), now=now
+        )
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             # Taken under the lock, so that a user's items change in the order of their instants.
@@ -261,68 +261,19 @@ class SourceRun:
         ):
             raise ConnectionChanged
 
+    @property
+    def _plan(self) -> ReadPlan:
+        return ReadPlan(
+            policy=self.policy,
+            run=self.run,
+            watch=self.watch,
+            connection=self.connection,
+            parts=self._parts,
+        )
+
     def _request(self, credentials: Mapping[str, Any], now: datetime) -> FetchRequest:
-        times = {
-            name: scheduling.PartTimes(
-                row.last_attempt_at, row.next_attempt_at, row.retry_at, row.permanent
-            )
-            for name, row in self._parts.items()
-        }
-        skip = scheduling.parts_to_skip(
-            times,
-            trigger=self.run.trigger,
-            force=self.run.force,
-            min_interval=self.policy.sync_min_interval,
-            now=now,
-        )
-        return FetchRequest(
-            credentials=for_source(self.source.info, credentials),
-            settings=self.connection.settings,
-            cursors={
-                name: row.cursor for name, row in self._parts.items() if row.cursor is not None
-            },
-            since={name: self._since(row, now) for name, row in self._parts.items()},
-            default_since=self._since(None, now),
-            skip=skip | self._read_in_this_run() | self._done,
-            now=now,
-            quiet_part_shows=QUIET_PART_SHOWS,
-            user=self._user_id,
-            account=self.connection.account or "",
-        )
-
-    def _read_in_this_run(self) -> frozenset[str]:
-        """Parts that an earlier attempt of this run, whose worker died, has read to their end."""
-        if self.run.attempt == 1:
-            return frozenset()
-        return frozenset(
-            name
-            for name, row in self._parts.items()
-            if row.last_attempt_at is not None and row.last_attempt_at >= self.run.started_at
-        )
-
-    def _floor(self, part: str, now: datetime) -> datetime:
-        """Items before this are not stored. What the first read of a part brings is up to its source."""
-        known = self._parts.get(part)
-        if known is None or known.last_success_at is None:
-            return datetime.min.replace(tzinfo=UTC)
-        return self._since(known, now)
-
-    def _since(self, part: Row[Any] | None, now: datetime) -> datetime:
-        return scheduling.window_start(
-            last_success_at=part.last_success_at if part is not None else None,
-            backfill=timedelta(days=self.watch.backfill_days),
-            retention=self.policy.raw_retention,
-            now=now,
-        )
-
-    def _waiting(self, now: datetime) -> SourceFailure | None:
-        """Why the account must not be asked at all now, or None."""
-        row = self.connection
-        window = row.retry_at is not None and row.retry_at > now
-        pause = row.next_attempt_at is not None and row.next_attempt_at > now
-        if row.permanent or window or (pause and self.run.trigger == "schedule"):
-            return outcomes.last_failure(row)
-        return None
+        own = for_source(self.source.info, credentials)
+        return self._plan.request(own, done=self._done, now=now)
 
     @property
     def _user_id(self) -> str:

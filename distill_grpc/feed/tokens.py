@@ -159,6 +159,8 @@ class TokenKeeper:
         seen = 0
         # One asks the database in the name of all in this process.
         async with self._renewing.setdefault(account.key, asyncio.Lock()):
+            async with self.engine.begin() as connection:
+                await store.make_row(connection, *account.key)
             try:
                 async with self.patient.begin() as connection:
                     kept = await store.lock_tokens(
@@ -225,7 +227,6 @@ class TokenKeeper:
         for pause in (*_STORE_AGAIN, None):
             try:
                 async with self.engine.begin() as connection:
-                    await store.make_row(connection, *account.key)
                     await self._store(connection, account, tokens, seen)
             except Exception as error:
                 if pause is None or not (is_unavailable(error) or is_timeout(error)):
@@ -266,7 +267,9 @@ def for_source(info: SourceInfo, credentials: Mapping[str, Any]) -> Mapping[str,
 
 def takes_tokens(info: SourceInfo) -> bool:
     """Whether a source takes access tokens, which the central token service can hand out."""
-    return info.oauth is not None or "OAuth2" in info.token_type
+    # A flow without an address of its own is one of many providers: nobody else knows which.
+    named = info.oauth is not None and info.oauth.token_url is not None
+    return named or info.token_type == "OAuth2"  # noqa: S105 -- a kind of credential
 
 
 def _digest(own: Mapping[str, Any]) -> str:

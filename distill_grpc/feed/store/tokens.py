@@ -25,6 +25,8 @@ async def make_row(connection: AsyncConnection, user_id: str, source: str) -> No
     there = select(
         Connection.user_id, Connection.source, null().label("tokens"), literal(0).label("version")
     ).where(Connection.user_id == user_id, Connection.source == source)
+    # Locked in the order in which connecting locks: first the connection, then its tokens.
+    there = there.with_for_update(read=True, key_share=True)
     await connection.execute(
         insert(PlatformToken)
         .from_select(["user_id", "source", "tokens", "version"], there)
@@ -37,13 +39,12 @@ async def lock_tokens(
 ) -> Row[Any] | None:
     """Locks a connection's tokens for this transaction, which may then be idle for `at_most`.
 
-    None where the connection is gone.
+    None where there is no row.
     """
     milliseconds = int(at_most.total_seconds() * 1000)
     await connection.execute(
         text(f"SET LOCAL idle_in_transaction_session_timeout = {milliseconds}")
     )
-    await make_row(connection, user_id, source)
     query = (
         select(tokens)
         .where(PlatformToken.user_id == user_id, PlatformToken.source == source)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from distill_grpc.encryption import Keyring
 from distill_grpc.feed import keys
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import tokens
+from distill_grpc.settings import SettingsError
 from distill_grpc.sources.base import Page
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World
+from tests.service import start_service
 
 OLD, NEW = os.urandom(32), os.urandom(32)
 
@@ -99,3 +103,23 @@ async def test_a_missing_key_stops_the_start_and_says_how_to_go_on(world: World)
 async def test_with_nothing_sealed_any_key_will_do(world: World) -> None:
     await world.connect()
     await keys.require_all(world.engine, Keyring([NEW]))
+
+
+async def test_a_service_whose_key_was_lost_does_not_start(
+    database_url: str, tmp_path: Path
+) -> None:
+    first, other = base64.b64encode(OLD).decode(), base64.b64encode(NEW).decode()
+    options = {"mock": True, "worker": False}
+    async with start_service(
+        database_url, tmp_path, encryption_keys=(first,), **options
+    ) as service:
+        body = {"credentials": {"token": "s3cret"}}
+        assert (await service.call("PUT", "/connections/github", body)).status == 200
+    with pytest.raises(SettingsError, match="DISTILL_ENCRYPTION_KEYS: 1 stored value") as refused:
+        async with start_service(database_url, tmp_path, encryption_keys=(other,), **options):
+            pytest.fail("it started")
+    assert "\n" not in str(refused.value)
+    async with start_service(
+        database_url, tmp_path, encryption_keys=(other, first), **options
+    ) as service:
+        assert (await service.call("GET", "/connections/github")).status == 200
