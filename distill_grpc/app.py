@@ -301,7 +301,7 @@ def _servicers(
             degraded_parts=partial(_degraded, limiter),
         ),
         "distill.v1.WatchService": WatchServicer(
-            parts.engine, parts.queue, tuple(parts.sources), parts.policy
+            parts.engine, parts.queue, parts.sources, parts.policy, parts.tokens
         ),
         "distill.v1.SyncService": SyncServicer(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy

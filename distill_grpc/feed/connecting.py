@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -28,6 +29,8 @@ from distill_grpc.sources.base import (
     TokenExpired,
 )
 from distill_grpc.sources.oauth import Tokens
+
+log = structlog.get_logger()
 
 # Seconds that a platform gets to say whose account it is; a caller waits for this.
 IDENTIFY_TIMEOUT = 25.0
@@ -83,6 +86,32 @@ async def connect(
         if stored is not None:
             return stored
     raise DistillError(ErrorReason.UNAVAILABLE, "The connection is being changed by another call.")
+
+
+async def connect_centrally(
+    engine: AsyncEngine, user_id: str, sources: Mapping[str, Source], tokens: TokenKeeper
+) -> None:
+    """Connects what the central token service has for a user who has connected nothing.
+
+    Then a user who signed in there needs no call but `POST /watch`. Never raises what a platform or
+    the service says: a source that fails stays unconnected.
+    """
+    central = [s for s in sources.values() if tokens.is_central(s.info, {})]
+    if not central:
+        return
+    async with engine.connect() as connection:
+        if await connections.has_connection(connection, user_id, sources):
+            return
+
+    async def attempt(source: Source) -> None:
+        try:
+            await connect(
+                engine, user_id, source=source, credentials=None, settings=None, tokens=tokens
+            )
+        except DistillError as error:
+            log.info("not_connected_centrally", source=source.info.name, why=error.code)
+
+    await asyncio.gather(*map(attempt, central))
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,18 @@ async def test_settings_are_enough_where_the_central_service_has_the_token(
     assert "credentials_expire" not in answer.body["warnings"]
 
 
+async def test_who_signed_in_centrally_only_has_to_be_watched(
+    hub: Service, user: str, central: CentralTokens
+) -> None:
+    refused = await hub.call("POST", "/watch", user=user)
+    assert (refused.status, refused.body["error"]) == (403, "no_platform_auth")
+    central.holds("hub", user, f"{CANARY}-central")
+    assert (await hub.call("POST", "/watch", user=user)).status == 201
+    metadata = await hub.synced(user)
+    assert [source["source"] for source in metadata["sources"]] == ["hub"]
+    assert metadata["statistics"]["total_items"] == 1
+
+
 async def test_without_a_token_there_it_says_what_to_do(hub: Service, user: str) -> None:
     answer = await connect(hub, user)
     assert (answer.status, answer.body["error"]) == (403, "no_platform_auth")

@@ -275,7 +275,7 @@ async def test_a_renewal_that_fails_says_whose_matter_it_is(
     platform.access_tokens = set()
     headers = {"Location": "http://127.0.0.1:1/"} if status == 302 else {}
     platform.breaks(status, body, **headers)
-    run = await watched(world)
+    run = await world.watch(connects=False)
     result = await world.sync(run)
     assert result.status == "failed"
     row = await world.connection()
@@ -287,19 +287,6 @@ async def test_a_renewal_that_fails_says_whose_matter_it_is(
     assert (await world.sync()).status == "completed"
 
 
-async def watched(world: World) -> Any:
-    """A watch of what is connected, without connecting it again."""
-    connect, world.connect = world.connect, nothing  # type: ignore[method-assign]
-    try:
-        return await world.watch()
-    finally:
-        world.connect = connect  # type: ignore[method-assign]
-
-
-async def nothing(*_: Any, **__: Any) -> None:
-    """Connects nothing."""
-
-
 async def test_without_a_refresh_token_an_expired_one_is_the_end(
     world: World, platform: OAuthServer
 ) -> None:
@@ -307,7 +294,7 @@ async def test_without_a_refresh_token_an_expired_one_is_the_end(
     platform.access_tokens = {"old"}
     await world.connect(credentials={"access_token": "old"})
     platform.access_tokens = set()
-    assert (await world.sync(await watched(world))).status == "failed"
+    assert (await world.sync(await world.watch(connects=False))).status == "failed"
     assert (await world.connection()).error_code == "token_expired"
     assert platform.calls == 0
 
@@ -320,7 +307,7 @@ async def test_new_credentials_take_the_place_of_all_that_was_kept(
     platform.access_tokens = {"fresh"}
     await world.connect(credentials={"access_token": "fresh"})
     assert await world.ask("SELECT 1 FROM platform_tokens") == []
-    assert (await world.sync(await watched(world))).status == "completed"
+    assert (await world.sync(await world.watch(connects=False))).status == "completed"
     assert source.requests[-1].credentials == {"access_token": "fresh"}
 
 
@@ -333,7 +320,7 @@ async def test_the_central_service_stands_in_for_credentials(
     row = await world.connection()
     assert row.credentials is None
     assert row.scopes == ["read", "write"]
-    assert (await world.sync(await watched(world))).status == "completed"
+    assert (await world.sync(await world.watch(connects=False))).status == "completed"
     await world.sync()
     assert source.requests[-1].credentials == {"access_token": "from-central"}
     assert central.calls == 1, "answers are kept until they end"
@@ -347,7 +334,7 @@ async def test_kept_answers_are_asked_for_again_before_they_end(
     ends = (world.now() + timedelta(hours=1)).isoformat()
     central.holds("oauth", USER, "one", expires_at=ends)
     await world.connect()
-    run = await watched(world)
+    run = await world.watch(connects=False)
     await world.sync(run)
     assert central.calls == 1
     world.ahead = timedelta(minutes=59)
@@ -418,7 +405,7 @@ async def test_own_credentials_go_before_the_central_service(
 ) -> None:
     source = central_source(world, central)
     await world.connect(credentials={"access_token": "own"})
-    await world.sync(await watched(world))
+    await world.sync(await world.watch(connects=False))
     assert source.requests[-1].credentials == {"access_token": "own"}
     assert central.calls == 0
 
@@ -434,7 +421,7 @@ async def test_a_central_service_that_is_away_fails_one_source_and_not_the_run(
     await world.connect(source="other")
     await world.tell("UPDATE platform_tokens SET good_until = now() - interval '1 second'")
     central.breaks(503)
-    run = await watched(world)
+    run = await world.watch(connects=False)
     assert (await world.sync(run)).status == "partial"
     assert (await world.report(run))["oauth"].error_code == "platform_error"
     # Away for a moment is not for ever.

@@ -118,9 +118,9 @@ class World:
             now=self.now,
         )
 
-    async def watch(self, user: str = USER, **options: Any) -> UUID:
-        """What POST /watch does, for every source; returns the first run."""
-        for name in self.sources:
+    async def watch(self, user: str = USER, *, connects: bool = True, **options: Any) -> UUID:
+        """What POST /watch does, after connecting every source; returns the first run."""
+        for name in self.sources if connects else ():
             await self.connect(user, name)
         async with self.engine.begin() as connection:
             await watching.watch(
