@@ -73,23 +73,29 @@ def facade(
     core: Annotated[
         str,
         typer.Option(
-            metavar="HOST:PORT", help="Where the core listens; default: DISTILL_GRPC_ADDRESS."
+            metavar="HOST:PORT[,HOST:PORT…]",
+            help="Where the cores listen; default: DISTILL_GRPC_ADDRESS.",
         ),
     ] = "",
 ) -> None:
-    """Run the REST facade alone, in front of a core elsewhere."""
+    """Run the REST facade alone, in front of one core or several elsewhere."""
+    cores = [_address(one.strip()) for one in core.split(",")] if core else []
 
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         from distill_grpc.app import run_facade
 
-        await run_facade(settings, core or settings.grpc_address, stop, ready=ready)
+        await run_facade(settings, cores or [settings.grpc_address], stop, ready=ready)
 
+    _run("facade", work, with_database=False)
+
+
+def _address(core: str) -> str:
     host, _, port = core.rpartition(":")
-    if core and (not host or not port.isdigit()):
+    if not host or not port.isdigit() or not 0 < int(port) <= 65_535:
         raise Failure(
             f"--core must be host:port, such as 127.0.0.1:50051 (it is {core!r})", exit_code=2
         )
-    _run("facade", work, with_database=False)
+    return core
 
 
 def worker() -> None:
@@ -137,7 +143,7 @@ def _run(name: str, work: Work, *, with_database: bool) -> None:
             own = settings.model_copy(update={"database_url": dsn})
             await _told(name, work(own, stop, ready))
 
-    run_role(role)
+    run_role(role, drain=settings.drain.total_seconds())
 
 
 def _begin(name: str) -> Settings:
