@@ -68,8 +68,8 @@ class Cores:
     async def next(self) -> int:
         """The number of the channel whose turn it is.
 
-        Where no core serves, it waits for one while that was not so for longer than `PATIENCE`, and
-        then returns a channel on which a call fails at once.
+        Where no core serves, it waits until one does or none has for `PATIENCE`; then it returns a
+        channel on which a call fails at once.
         """
         number = self._choose()
         if number is None and (left := self._alive_at + PATIENCE - time.monotonic()) > 0:
@@ -77,6 +77,10 @@ class Cores:
                 await asyncio.wait_for(self._changed(), left)
             number = self._choose()
         return next(self._turns) % len(self._channels) if number is None else number
+
+    def hopeful(self) -> bool:
+        """False where every core has been away for longer than `PATIENCE`: asking again is in vain."""
+        return self._choose() is not None or time.monotonic() < self._alive_at + PATIENCE
 
     async def close(self) -> None:
         """Closes the channels; calls that still wait are cancelled."""

@@ -48,7 +48,8 @@ class RemoteTransport:
             try:
                 return await self._once(rpc, request, metadata, ends)
             except grpc.aio.AioRpcError as error:
-                pause = next(pauses, None) if _broke_off(error) else None
+                again = _broke_off(error) and self._cores.hopeful()
+                pause = next(pauses, None) if again else None
                 if pause is None or time.monotonic() + pause >= ends:
                     told = _merged(error.initial_metadata(), error.trailing_metadata())
                     return Outcome(status=_status(rpc, error), metadata=told)

@@ -13,7 +13,7 @@ import typer
 
 from distill_grpc import logs
 from distill_grpc import settings as settings_module
-from distill_grpc.cli import environment
+from distill_grpc.cli import environment, ports
 from distill_grpc.cli.failure import Failure, last_line
 from distill_grpc.cli.supervised import VARIABLE, Ready, run_role
 from distill_grpc.cli.supervisor import FAULT
@@ -64,7 +64,9 @@ def core() -> None:
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         from distill_grpc.app import run_core
 
-        await run_core(settings, stop, ready=ready)
+        address = ports.claim(settings.grpc_address, "DISTILL_GRPC_ADDRESS")
+        own = settings.model_copy(update={"grpc_address": address})
+        await run_core(own, stop, ready=ready)
 
     _run("core", work, with_database=True)
 
@@ -84,7 +86,9 @@ def facade(
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         from distill_grpc.app import run_facade
 
-        await run_facade(settings, cores or [settings.grpc_address], stop, ready=ready)
+        address = ports.claim(settings.http_address, "DISTILL_HTTP_ADDRESS")
+        own = settings.model_copy(update={"http_address": address})
+        await run_facade(own, cores or [settings.grpc_address], stop, ready=ready)
 
     _run("facade", work, with_database=False)
 
@@ -131,15 +135,19 @@ def migrate() -> None:
 
 def _run(name: str, work: Work, *, with_database: bool) -> None:
     settings = _begin(name)
+    is_supervised = VARIABLE in os.environ
 
     async def role(stop: asyncio.Event, ready: Ready) -> None:
         if not with_database:
             await _told(name, work(settings, stop, ready))
             return
-        from distill_grpc.cli.database import database
+        from distill_grpc.cli.database import check_migrated, database
 
-        # An external database is migrated by `distill migrate`, when its owner says so.
+        # An external database is migrated by `distill migrate`, when its owner says so; a
+        # supervisor has done it.
         async with database(settings, migrate=settings.database_url is None) as dsn:
+            if settings.database_url is not None and not is_supervised:
+                await check_migrated(dsn)
             own = settings.model_copy(update={"database_url": dsn})
             await _told(name, work(own, stop, ready))
 
