@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 
 _STATUS_DETAILS = "grpc-status-details-bin"
 _RETRY_IN = 1.0  # seconds; a core that restarts is back about then
+# How gRPC says that it lost the core; CANCELLED comes from one that is stopping.
+_LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 # What only reads is asked again where a connection breaks: so often, after these seconds.
 _PAUSES = (0.0, 0.1, 0.3)
 
@@ -97,7 +99,7 @@ def _merged(*parts: Iterable[tuple[str, Any]] | None) -> dict[str, str]:
 def _broke_off(error: grpc.aio.AioRpcError) -> bool:
     """True where gRPC lost the core; the core's own word comes with details."""
     told = dict(error.trailing_metadata() or ())
-    return error.code() is grpc.StatusCode.UNAVAILABLE and _STATUS_DETAILS not in told
+    return error.code() in _LOST and _STATUS_DETAILS not in told
 
 
 def _status(rpc: Rpc, error: grpc.aio.AioRpcError) -> Status:
@@ -111,7 +113,7 @@ def _status(rpc: Rpc, error: grpc.aio.AioRpcError) -> Status:
     code = error.code()
     text = error.details() or ""
     _log.warning("core_call_broke", rpc=rpc.full_name, grpc_code=code.name, grpc_message=text)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code in _LOST:
         return status_of(ErrorReason.UNAVAILABLE, retry_in=_RETRY_IN)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return status_of(ErrorReason.DEADLINE_EXCEEDED)

@@ -80,7 +80,7 @@ def facade(
         ),
     ] = "",
 ) -> None:
-    """Run the REST facade alone, in front of one core or several elsewhere."""
+    """Run the REST facade alone, in front of cores elsewhere."""
     cores = [_address(one.strip()) for one in core.split(",")] if core else []
 
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
