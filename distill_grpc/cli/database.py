@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import structlog
+from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,7 +61,7 @@ async def migrated(dsn: str) -> list[str]:
     try:
         with _one_line(dsn):
             return await asyncio.to_thread(migrate, dsn)
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise Failure(
             f"the schema of the database {named(dsn)} is none that this Distill knows ({error}); "
             "a newer Distill made it"
@@ -77,7 +78,7 @@ async def check_migrated(dsn: str) -> None:
     try:
         with _one_line(dsn):
             missing = await asyncio.to_thread(check, dsn)
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         _log.warning("database_is_newer", error=str(error))
         return
     if missing:
