@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
@@ -17,13 +17,18 @@ from typing import Any
 import aiohttp
 import yaml
 
-from tests.integration.feed.waiting import until
-
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "deploy" / "envoy.yaml"
 # Seconds. A fleet has more of both; the drain must outlast two looks at the health.
 DRAIN = 2
 HEALTH_INTERVAL = 0.4
+
+
+async def until(happened: Callable[[], Awaitable[bool]], *, timeout: float) -> None:
+    """Returns when `happened` says so. It asks seldom: what is waited for needs the machine."""
+    async with asyncio.timeout(timeout):
+        while not await happened():
+            await asyncio.sleep(0.1)
 
 
 def free_ports(number: int) -> list[int]:
@@ -120,10 +125,13 @@ class Envoy:
                 *command, "--use-dynamic-base-id", "--concurrency", "1", "-l", "warning",
                 stdout=out, stderr=out,
             )  # fmt: skip
-        await until(self.all_healthy, timeout=30)
+        await self.until_all_healthy()
 
-    async def all_healthy(self) -> bool:
-        """True where each backend answers and says that it is well."""
+    async def until_all_healthy(self) -> None:
+        """Returns when every backend answers and says that it is well."""
+        await until(self._all_healthy, timeout=60)
+
+    async def _all_healthy(self) -> bool:
         assert self._process is not None
         assert self._process.returncode is None, (self._folder / "envoy.log").read_text()
         try:
