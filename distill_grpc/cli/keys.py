@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _group = typer.Typer(
     name="keys",
-    help="Keys for stored credentials: list them, make one, seal everything with the newest.",
+    help="List, make and rotate the keys for stored credentials.",
     no_args_is_help=True,
 )
 
