@@ -1,0 +1,87 @@
+"""Makes safe HTML of what people wrote (Markdown or HTML), whatever they wrote.
+
+The allow-list decides: no scripts, styles, forms, frames, SVG or MathML; links and images lead to
+absolute `http`, `https` and `mailto` addresses only. All of it takes time that the event loop has
+not: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import re
+
+import nh3
+from markdown_it import MarkdownIt
+
+# Of HTML made from one post, in bytes: what one answer may hold beside the content itself.
+MAX_HTML = 2 * 1024 * 1024
+
+_POST_TAGS = """
+    a abbr b blockquote br caption code col colgroup dd del details dfn div dl dt em
+    figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small
+    span strong sub summary sup table tbody td tfoot th thead tr u ul var
+""".split()
+_POST_ATTRIBUTES = {
+    "a": {"href", "title"},
+    "abbr": {"title"},
+    "img": {"src", "alt", "title", "width", "height"},
+    "ol": {"start"},
+    "td": {"colspan", "rowspan"},
+    "th": {"colspan", "rowspan", "scope"},
+}
+_COMMENT_TAGS = frozenset({"a", "br", "code", "em", "p", "strong"})
+_COMMENT_ATTRIBUTES = {"a": {"href"}}
+_SCHEMES = {"http", "https", "mailto"}
+_ADDRESS = re.compile(r"(https?://|mailto:)[^\s\\\x00-\x20]+", re.IGNORECASE)
+_LINK = re.compile(r"https?://|www\.|mailto:", re.IGNORECASE)
+
+_posts = MarkdownIt("commonmark", {"html": True, "maxNesting": 20}).enable(
+    ["table", "strikethrough"]
+)
+_comments = MarkdownIt("zero", {"html": False, "breaks": True, "maxNesting": 10}).enable(
+    [
+        "autolink",
+        "backticks",
+        "balance_pairs",
+        "emphasis",
+        "escape",
+        "fragments_join",
+        "link",
+        "newline",
+    ]
+)
+
+
+def post_html(content: str, content_format: str) -> str:
+    """The HTML to show for a post; `content_format` is `markdown` or `html`."""
+    html = _posts.render(content) if content_format == "markdown" else content
+    return nh3.clean(
+        html,
+        tags=set(_POST_TAGS),
+        attributes=_POST_ATTRIBUTES,
+        attribute_filter=_absolute,
+        url_schemes=_SCHEMES,
+        link_rel="noopener noreferrer nofollow",
+    )
+
+
+def comment_html(content: str) -> str:
+    """The HTML to show for a comment: paragraphs, line breaks, emphasis, code and links."""
+    return nh3.clean(
+        _comments.render(content),
+        tags=set(_COMMENT_TAGS),
+        attributes=_COMMENT_ATTRIBUTES,
+        attribute_filter=_absolute,
+        url_schemes=_SCHEMES,
+        link_rel="noopener noreferrer nofollow ugc",
+    )
+
+
+def count_links(content: str) -> int:
+    """How many addresses a text holds, whether they become links or not."""
+    return len(_LINK.findall(content))
+
+
+def _absolute(_tag: str, attribute: str, value: str) -> str | None:
+    if attribute in {"href", "src"} and not _ADDRESS.fullmatch(value):
+        return None
+    return value
