@@ -15,11 +15,15 @@ from markdown_it import MarkdownIt
 # Of HTML made from one post, in bytes: what one answer may hold beside the content itself.
 MAX_HTML = 2 * 1024 * 1024
 
-_POST_TAGS = """
-    a abbr b blockquote br caption code col colgroup dd del details dfn div dl dt em
-    figcaption figure h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q s samp small
-    span strong sub summary sup table tbody td tfoot th thead tr u ul var
-""".split()
+# fmt: off
+_POST_TAGS = {
+    "a", "abbr", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd", "del",
+    "details", "dfn", "div", "dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4",
+    "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s",
+    "samp", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot",
+    "th", "thead", "tr", "u", "ul", "var",
+}
+# fmt: on
 _POST_ATTRIBUTES = {
     "a": {"href", "title"},
     "abbr": {"title"},
@@ -28,7 +32,7 @@ _POST_ATTRIBUTES = {
     "td": {"colspan", "rowspan"},
     "th": {"colspan", "rowspan", "scope"},
 }
-_COMMENT_TAGS = frozenset({"a", "br", "code", "em", "p", "strong"})
+_COMMENT_TAGS = {"a", "br", "code", "em", "p", "strong"}
 _COMMENT_ATTRIBUTES = {"a": {"href"}}
 _SCHEMES = {"http", "https", "mailto"}
 _ADDRESS = re.compile(r"(https?://|mailto:)[^\s\\\x00-\x20]+", re.IGNORECASE)
@@ -56,7 +60,7 @@ def post_html(content: str, content_format: str) -> str:
     html = _posts.render(content) if content_format == "markdown" else content
     return nh3.clean(
         html,
-        tags=set(_POST_TAGS),
+        tags=_POST_TAGS,
         attributes=_POST_ATTRIBUTES,
         attribute_filter=_absolute,
         url_schemes=_SCHEMES,
@@ -68,7 +72,7 @@ def comment_html(content: str) -> str:
     """The HTML to show for a comment: paragraphs, line breaks, emphasis, code and links."""
     return nh3.clean(
         _comments.render(content),
-        tags=set(_COMMENT_TAGS),
+        tags=_COMMENT_TAGS,
         attributes=_COMMENT_ATTRIBUTES,
         attribute_filter=_absolute,
         url_schemes=_SCHEMES,

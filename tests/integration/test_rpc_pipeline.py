@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -79,7 +80,7 @@ async def pipeline(issuer: LocalIssuer, servicer: Servicer) -> AsyncIterator[Pip
             request_id,
             access_log,
             error_translation,
-            authentication(TokenVerifier([issuer.trusted()]), action_url=None),
+            authentication(defaultdict(lambda: TokenVerifier([issuer.trusted()])), action_url=None),
             rate_limiting(limiter, per_minute=1000),
             validation,
         ],
