@@ -17,7 +17,9 @@ class KeyedReply(Base):
     """One call with an `Idempotency-Key`: its request's hash, and its response once there is one."""
 
     __tablename__ = "keyed_replies"
-    owner: Mapped[str] = mapped_column(String(300), primary_key=True)  # `user:…` or `address:…`
+    owner: Mapped[str] = mapped_column(
+        String(300), primary_key=True
+    )  # surface and user, or address
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[bytes] = mapped_column(LargeBinary)
     response: Mapped[bytes | None] = mapped_column(LargeBinary)

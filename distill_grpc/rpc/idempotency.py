@@ -116,8 +116,8 @@ def _replay(known: Row[Any], call: Call, request_hash: bytes) -> Message:
 
 def _owner(call: Call) -> str:
     if call.authenticated is not None:
-        return f"user:{call.authenticated.issuer[:30]}:{call.authenticated.user_id}"
-    return f"address:{call.address}"
+        return f"{call.rpc.package} {call.authenticated.user_id}"
+    return f"{call.rpc.package} from {call.address}"
 
 
 def _hash(call: Call, request: Message) -> bytes:
