@@ -75,7 +75,7 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
 
 
 def _security(rpc: Rpc) -> list[dict[str, Any]]:
-    token = {"bearer": []}
+    token: dict[str, Any] = {"bearer": []}
     if rpc.optional_token:
         return [{}, token]
     return [] if rpc.public else [token]

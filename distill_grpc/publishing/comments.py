@@ -45,7 +45,10 @@ def render(content: str) -> Written:
         raise invalid_argument({"content": "must not be blank"})
     if markup.count_links(text) > MOST_LINKS:
         raise invalid_argument({"content": f"must not hold more than {MOST_LINKS} links"})
-    return Written(text, markup.comment_html(text))
+    try:
+        return Written(text, markup.comment_html(text))
+    except markup.TooComplex:
+        raise invalid_argument({"content": "is too complex to be shown; make it simpler"}) from None
 
 
 async def create(

@@ -8,12 +8,20 @@ not: call it in a thread.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import MutableMapping
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_inline import StateInline
 
 # Of HTML made from one post, in bytes: what one answer may hold beside the content itself.
 MAX_HTML = 2 * 1024 * 1024
+# Seconds of a thread's own time that reading one text may take: some texts take quadratic time.
+BUDGET = 5.0
+# Of HTML: what the sanitiser takes for tags that are never closed grows quadratically, too.
+MAX_TAGS = 50_000
 
 # fmt: off
 _POST_TAGS = {
@@ -55,9 +63,42 @@ _comments = MarkdownIt("zero", {"html": False, "breaks": True, "maxNesting": 10}
 )
 
 
+class TooComplex(Exception):  # noqa: N818 -- what is wrong with the text
+    """The text takes more time to read than anybody may take."""
+
+
+def _check_block(state: StateBlock, _start: int, _end: int, _silent: bool) -> bool:
+    _check_time(state.env)
+    return False
+
+
+def _check_inline(state: StateInline, _silent: bool) -> bool:
+    _check_time(state.env)
+    return False
+
+
+def _check_time(env: MutableMapping[str, float]) -> None:
+    if time.thread_time() > env["until"]:
+        raise TooComplex
+
+
+# The first rule asked at every place of a text: it never matches, but it can give up.
+for _parser in (_posts, _comments):
+    _parser.block.ruler.before("paragraph", "budget", _check_block)
+    _parser.inline.ruler.before("text", "budget", _check_inline)
+    _parser.enable("budget")
+
+
+def _read(parser: MarkdownIt, content: str) -> str:
+    html: str = parser.render(content, {"until": time.thread_time() + BUDGET})
+    return html
+
+
 def post_html(content: str, content_format: str) -> str:
-    """The HTML to show for a post; `content_format` is `markdown` or `html`."""
-    html = _posts.render(content) if content_format == "markdown" else content
+    """The HTML to show for a post; `content_format` is `markdown` or `html`. Raises `TooComplex`."""
+    html = _read(_posts, content) if content_format == "markdown" else content
+    if html.count("<") > MAX_TAGS:
+        raise TooComplex
     return nh3.clean(
         html,
         tags=_POST_TAGS,
@@ -69,9 +110,12 @@ def post_html(content: str, content_format: str) -> str:
 
 
 def comment_html(content: str) -> str:
-    """The HTML to show for a comment: paragraphs, line breaks, emphasis, code and links."""
+    """The HTML to show for a comment: paragraphs, line breaks, emphasis, code and links.
+
+    Raises `TooComplex`.
+    """
     return nh3.clean(
-        _comments.render(content),
+        _read(_comments, content),
         tags=_COMMENT_TAGS,
         attributes=_COMMENT_ATTRIBUTES,
         attribute_filter=_absolute,

@@ -53,7 +53,10 @@ def render(text: str, content_format: str) -> Content:
     """
     if texts.is_blank(text):
         raise invalid_argument({"content": "must not be blank"})
-    html = markup.post_html(text, content_format)
+    try:
+        html = markup.post_html(text, content_format)
+    except markup.TooComplex:
+        raise invalid_argument({"content": "is too complex to be shown; make it simpler"}) from None
     if len(html.encode()) > markup.MAX_HTML:
         rule = f"must not become more than {markup.MAX_HTML} bytes of HTML"
         raise invalid_argument({"content": rule})

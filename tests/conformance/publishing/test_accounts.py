@@ -44,7 +44,7 @@ def account(name: str, **changes: Json) -> Json:
         ({"username": "a" * 31}, "username"),
         ({"username": "-abc"}, "username"),
         ({"username": "a b c"}, "username"),
-        ({"username": "аdmin"}, "username"),  # the first letter is Cyrillic
+        ({"username": "\N{CYRILLIC SMALL LETTER A}dmin"}, "username"),
         ({"role": "admin"}, "role"),
         ({"role": None}, "role"),
         ({"id": "1"}, "id"),

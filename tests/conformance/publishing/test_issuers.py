@@ -15,10 +15,10 @@ from tests.service import Service, start_service
 async def statuses(service: Service, token: str) -> tuple[int, int]:
     """What a token gets at Distill and at `/api/v1`."""
     headers = {"Authorization": f"Bearer {token}"}
-    found = []
-    for path in ("/metadata", "/api/v1/users/01a217c9-792a-736d-bb2c-b6dfc9a2f809"):
-        found.append((await service.call("GET", path, user=None, headers=headers)).status)
-    return found[0], found[1]
+    distill = await service.call("GET", "/metadata", user=None, headers=headers)
+    user = "/api/v1/users/01a217c9-792a-736d-bb2c-b6dfc9a2f809"
+    platform = await service.call("GET", user, user=None, headers=headers)
+    return distill.status, platform.status
 
 
 async def test_with_an_issuer_of_the_operators_own_logins_open_the_platform_alone(

@@ -52,7 +52,8 @@ async def test_a_post_that_breaks_a_rule_is_refused_by_the_name_of_the_field(
 
 
 async def test_the_largest_post_is_kept_to_the_last_character(ada: Person) -> None:
-    content = "<ä&\n" * (512 * 1024 // 5) + "end"
+    line = "Ünd so weiter & so fort, <3.\n"
+    content = line * ((512 * 1024 - 3) // len(line.encode())) + "end"
     post = await ada.post(content=content, title="t" * 200)
     body = (await ada.call("GET", f"/posts/{post}", door="remote")).body
     assert body["content"] == content

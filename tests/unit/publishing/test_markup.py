@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -155,3 +156,26 @@ def test_what_people_mean_is_shown() -> None:
 def test_links_are_counted_however_they_are_written() -> None:
     assert markup.count_links("https://a.b HTTP://a.b www.a.b <mailto:a@b> [x](https://c.d)") == 5
     assert markup.count_links("httpd is no link, nor is a@b.example") == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 500_000, "![" * 250_000, "*a _b " * 80_000, "a\n\n" * 170_000]
+)
+def test_a_text_that_takes_too_long_is_given_up(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "BUDGET", 0.2)
+    begin = time.thread_time()
+    with pytest.raises(markup.TooComplex):
+        markup.post_html(text, "markdown")
+    assert time.thread_time() - begin < 3
+
+
+def test_html_of_too_many_tags_is_given_up() -> None:
+    with pytest.raises(markup.TooComplex):
+        markup.post_html("<a><b>" * 80_000, "html")
+
+
+def test_a_comment_never_takes_long() -> None:
+    for piece in ("[", "*a ", "[](", "*_", "`a``", "<a"):
+        begin = time.thread_time()
+        markup.comment_html((piece * 10_000)[:10_000])
+        assert time.thread_time() - begin < 2
