@@ -355,24 +355,35 @@ def _verifiers(
 
 
 def _limiter(
-    settings: Settings, name: str, limit: int, stack: AsyncExitStack, *, window: float = 60.0
+    settings: Settings,
+    name: str,
+    limit: int,
+    stack: AsyncExitStack,
+    *,
+    window: float = 60.0,
+    slots: int = 65_536,
 ) -> CallLimiter:
     """A counter that the processes of this machine share, or in Redis, those of the fleet."""
     folder = settings.data_dir / "run"
     folder.mkdir(parents=True, exist_ok=True)
-    limiter: CallLimiter = LocalCallLimiter(folder / name, limit=limit, window=window)
+    limiter: CallLimiter = LocalCallLimiter(folder / name, limit=limit, window=window, slots=slots)
     if settings.redis_url is not None:
-        limiter = RedisCallLimiter(settings.redis_url, limit=limit, window=window, fallback=limiter)
+        limiter = RedisCallLimiter(
+            settings.redis_url, limit=limit, window=window, name=name, fallback=limiter
+        )
     stack.push_async_callback(limiter.close)
     return limiter
 
 
 def _publishing_limits(settings: Settings, stack: AsyncExitStack) -> Limits:
+    def limiter(name: str, limit: int, window: float = 60.0) -> CallLimiter:
+        return _limiter(settings, name, limit, stack, window=window, slots=16_384)
+
     return Limits(
-        logins_per_account=_limiter(settings, "account-logins", LOGINS_PER_ACCOUNT, stack),
-        logins_per_address=_limiter(settings, "logins", settings.logins_per_minute, stack),
-        registrations_per_address=_limiter(
-            settings, "registrations", settings.registrations_per_hour, stack, window=3600.0
+        logins_per_account=limiter("account-logins", LOGINS_PER_ACCOUNT),
+        logins_per_address=limiter("logins", settings.logins_per_minute),
+        registrations_per_address=limiter(
+            "registrations", settings.registrations_per_hour, window=3600.0
         ),
     )
 

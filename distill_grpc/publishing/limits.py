@@ -26,14 +26,13 @@ class Limits:
 
     async def login(self, email_key: str, address: str) -> None:
         """Counts an attempt; raises RATE_LIMITED, or UNAVAILABLE where nobody can count."""
-        await _count(self.logins_per_address, f"login:{network(address)}", "logins")
+        await _count(self.logins_per_address, network(address), "logins")
         account = hashlib.sha256(email_key.encode()).hexdigest()[:32]
-        await _count(self.logins_per_account, f"login:{account}", "logins")
+        await _count(self.logins_per_account, account, "logins")
 
     async def registration(self, address: str) -> None:
         """Counts a new account; raises as `login`."""
-        key = f"register:{network(address)}"
-        await _count(self.registrations_per_address, key, "registrations")
+        await _count(self.registrations_per_address, network(address), "registrations")
 
 
 def network(address: str) -> str:
