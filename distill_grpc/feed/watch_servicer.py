@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import watching
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.policy import Policy
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 
 _DEFAULT_DAYS: int = contract.default(
     pb.WatchRequest.Options.DESCRIPTOR.fields_by_name["backfill_days"]
