@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.auth import JwksKeys, LocalIssuer, TokenVerifier, TrustedIssuer
+from distill_grpc.db import replies
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import Keyring
 from distill_grpc.errors import DistillError, ErrorReason
@@ -47,11 +48,21 @@ from distill_grpc.jobs.ticks import every
 from distill_grpc.key_files import KeyFileError
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.publishing import posts
+from distill_grpc.publishing.comment_servicer import CommentServicer
+from distill_grpc.publishing.limits import LOGINS_PER_ACCOUNT, Limits
+from distill_grpc.publishing.passwords import Passwords
+from distill_grpc.publishing.post_servicer import PostServicer
+from distill_grpc.publishing.subscription_servicer import SubscriptionServicer
+from distill_grpc.publishing.threads import BoundedThreads
+from distill_grpc.publishing.user_servicer import UserServicer
 from distill_grpc.ratelimit import CallLimiter, LocalCallLimiter, RedisCallLimiter
 from distill_grpc.rpc.access_log import access_log
+from distill_grpc.rpc.addresses import Network
 from distill_grpc.rpc.authentication import authentication
 from distill_grpc.rpc.call import Concern
 from distill_grpc.rpc.error_translation import error_translation
+from distill_grpc.rpc.idempotency import KEPT, idempotency
 from distill_grpc.rpc.local import LocalTransport
 from distill_grpc.rpc.pipeline import Pipeline
 from distill_grpc.rpc.rate_limiting import rate_limiting
@@ -100,7 +111,7 @@ class Parts:
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """Core and facade in one event loop; ports shared with the other nodes of the machine."""
     async with core(settings) as pipeline:
-        door = facade(settings, LocalTransport(pipeline))
+        door = facade(settings, local_transport(settings, pipeline))
         async with grpc_server(settings, pipeline), door:
             ready()
             await stop.wait()
@@ -156,10 +167,20 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
+    async def publish_due() -> None:
+        async with parts.engine.begin() as connection:
+            await posts.publish_due(connection, clock.utc_now())
+
+    async def forget_replies() -> None:
+        async with parts.engine.begin() as connection:
+            await replies.delete_older_than(connection, KEPT)
+
     return [
         (SCHEDULE_TICK, "schedule", enqueue_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
+        (SCHEDULE_TICK, "publication", publish_due),
+        (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
 
 
@@ -170,15 +191,18 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
         parts = await stack.enter_async_context(open_parts(settings))
         with _one_line("DISTILL_DATA_DIR"):
             issuer = LocalIssuer.load(settings.data_dir)
-            limiter = _limiter(settings)
-        stack.push_async_callback(limiter.close)
+            limiter = _limiter(settings, "calls", settings.api_calls_per_minute, stack)
+            limits = _publishing_limits(settings, stack)
         async with parts.engine.begin() as connection:
             key = await state.get_or_insert_value(
                 connection, state.PAGE_TOKEN_KEY, secrets.token_bytes(32)
             )
         yield Pipeline(
-            _concerns(settings, _verifier(settings, issuer, stack), limiter),
-            _servicers(settings, parts, issuer, PageTokens(key), limiter),
+            _concerns(settings, parts, _verifiers(settings, issuer, stack), limiter),
+            {
+                **_servicers(settings, parts, issuer, PageTokens(key), limiter),
+                **_publishing_servicers(parts, issuer, limits, stack),
+            },
         )
 
 
@@ -268,16 +292,22 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def _concerns(settings: Settings, verifier: TokenVerifier, limiter: CallLimiter) -> list[Concern]:
+def _concerns(
+    settings: Settings,
+    parts: Parts,
+    verifiers: Mapping[str, TokenVerifier],
+    limiter: CallLimiter,
+) -> list[Concern]:
     """The concerns of every call, outermost first."""
     return [
         request_id,
         access_log,
         error_translation,
         *([simulation] if settings.mock else []),
-        authentication(verifier, action_url=settings.auth_action_url),
+        authentication(verifiers, action_url=settings.auth_action_url),
         rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
         validation,
+        idempotency(parts.engine),
     ]
 
 
@@ -321,6 +351,23 @@ def _servicers(
     }
 
 
+def _publishing_servicers(
+    parts: Parts, issuer: LocalIssuer, limits: Limits, stack: AsyncExitStack
+) -> dict[str, object]:
+    """The services of the publishing platform by their full names."""
+    hashing = BoundedThreads("passwords")
+    rendering = BoundedThreads("rendering")
+    for threads in (hashing, rendering):
+        stack.callback(threads.close)
+    package = "distill.publishing.v1"
+    return {
+        f"{package}.UserService": UserServicer(parts.engine, Passwords(hashing), issuer, limits),
+        f"{package}.PostService": PostServicer(parts.engine, rendering),
+        f"{package}.CommentService": CommentServicer(parts.engine, rendering),
+        f"{package}.SubscriptionService": SubscriptionServicer(parts.engine),
+    }
+
+
 def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
     """The name in `/api` and `/capabilities`."""
     if settings.service_name:
@@ -328,7 +375,10 @@ def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
     return f"{next(iter(sources))}-feeder" if len(sources) == 1 else "distill"
 
 
-def _verifier(settings: Settings, issuer: LocalIssuer, stack: AsyncExitStack) -> TokenVerifier:
+def _verifiers(
+    settings: Settings, issuer: LocalIssuer, stack: AsyncExitStack
+) -> dict[str, TokenVerifier]:
+    """Whose tokens open which surface: the local issuer's always open `/api/v1`, and nobody else's do."""
     issuers: list[TrustedIssuer] = []
     if settings.local_issuer:
         issuers.append(issuer.trusted())
@@ -344,17 +394,44 @@ def _verifier(settings: Settings, issuer: LocalIssuer, stack: AsyncExitStack) ->
             )
         )
     with _one_line("DISTILL_JWT_ISSUER"):
-        return TokenVerifier(issuers)
+        return {
+            "distill.v1": TokenVerifier(issuers),
+            "distill.publishing.v1": TokenVerifier([issuer.trusted()]),
+        }
 
 
-def _limiter(settings: Settings) -> CallLimiter:
+def _limiter(
+    settings: Settings,
+    name: str,
+    limit: int,
+    stack: AsyncExitStack,
+    *,
+    window: float = 60.0,
+    slots: int = 65_536,
+) -> CallLimiter:
+    """A counter that the processes of this machine share, or in Redis, those of the fleet."""
     folder = settings.data_dir / "run"
     folder.mkdir(parents=True, exist_ok=True)
-    limit = settings.api_calls_per_minute
-    local = LocalCallLimiter(folder / "calls", limit=limit)
-    if settings.redis_url is None:
-        return local
-    return RedisCallLimiter(settings.redis_url, limit=limit, fallback=local)
+    limiter: CallLimiter = LocalCallLimiter(folder / name, limit=limit, window=window, slots=slots)
+    if settings.redis_url is not None:
+        limiter = RedisCallLimiter(
+            settings.redis_url, limit=limit, window=window, name=name, fallback=limiter
+        )
+    stack.push_async_callback(limiter.close)
+    return limiter
+
+
+def _publishing_limits(settings: Settings, stack: AsyncExitStack) -> Limits:
+    def limiter(name: str, limit: int, window: float = 60.0) -> CallLimiter:
+        return _limiter(settings, name, limit, stack, window=window, slots=16_384)
+
+    return Limits(
+        logins_per_account=limiter("account-logins", LOGINS_PER_ACCOUNT),
+        logins_per_address=limiter("logins", settings.logins_per_minute),
+        registrations_per_address=limiter(
+            "registrations", settings.registrations_per_hour, window=3600.0
+        ),
+    )
 
 
 def _degraded(limiter: CallLimiter) -> dict[str, str]:
@@ -398,13 +475,27 @@ async def grpc_server(
     At the end it is drained for `drain` seconds.
     """
     address = settings.grpc_address
-    server = GrpcServer(pipeline, address=address, with_reflection=_reflects(settings))
+    server = GrpcServer(
+        pipeline,
+        address=address,
+        with_reflection=_reflects(settings),
+        trusted=_trusted_proxies(settings),
+    )
     await server.start()
     log.info("grpc_listening", address=address)
     try:
         yield server.port
     finally:
         await server.stop(drain=drain)
+
+
+def local_transport(settings: Settings, pipeline: Pipeline) -> LocalTransport:
+    """The way of a facade to the core in its own process."""
+    return LocalTransport(pipeline, trusted=_trusted_proxies(settings))
+
+
+def _trusted_proxies(settings: Settings) -> list[Network]:
+    return [ip_network(text) for text in settings.trusted_proxies]
 
 
 def _reflects(settings: Settings) -> bool:

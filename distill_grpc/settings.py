@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -171,6 +172,17 @@ class Settings(BaseSettings):
         None,
         description="shared counters for a fleet; unset: shared by the processes of one machine",
     )
+    trusted_proxies: Names = Field(
+        (),
+        description="addresses or networks of proxies, doors and facades whose `X-Forwarded-For` is "
+        "believed, comma-separated; unset: none",
+    )
+    logins_per_minute: int = Field(
+        20, ge=1, le=100_000, description="logins at `/api/v1` per address and minute"
+    )
+    registrations_per_hour: int = Field(
+        10, ge=1, le=100_000, description="new accounts at `/api/v1` per address and hour"
+    )
     cors_origins: Names = Field(
         (), description="origins that browsers may call from, comma-separated, or `*`; unset: none"
     )
@@ -263,6 +275,16 @@ class Settings(BaseSettings):
     def _check_redis(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must be a Redis address, redis://host:port/0")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for text in value:
+                ip_network(text)
+        except ValueError:
+            raise ValueError("must be addresses or networks, such as 10.0.0.0/8, ::1") from None
         return value
 
     @field_validator("sync_frequency")

@@ -55,6 +55,8 @@ class Route:
     body: str
     response_body: str
     public: bool
+    optional_token: bool
+    keyed: bool
     request: Descriptor
 
     @property
@@ -124,6 +126,8 @@ class Image:
                     body=http.body,
                     response_body=http.response_body,
                     public=_own_rules(method).public,
+                    optional_token=_own_rules(method).optional_token,
+                    keyed=_own_rules(method).keyed,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
                 )
 
@@ -208,6 +212,8 @@ def _rpc(route: Route) -> dict[str, Any]:
         "method": route.method,
         "path": route.path,
         "public": route.public,
+        "optional_token": route.optional_token,
+        "keyed": route.keyed,
         "request": route.request.full_name,
         "variables": route.variables,
     }

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
 from distill_grpc.feed import connecting, freshness
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 from distill_grpc.sources.base import Source
 
 # Beyond this a double is no exact whole number (RFC 8259, section 6).

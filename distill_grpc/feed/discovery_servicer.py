@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.db.engine import is_timeout, is_unavailable
 from distill_grpc.feed import budgets, describing, freshness
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.store import connections, items, state, summaries, watches
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 from distill_grpc.sources.base import Source
 
 log = structlog.get_logger()

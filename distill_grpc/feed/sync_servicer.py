@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import syncing
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.policy import Policy
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 
 _DATA_TYPES = tuple(name for rpc in contract.rpcs() for name in rpc.data_types)
 

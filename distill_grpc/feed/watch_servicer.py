@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import connecting, watching
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 from distill_grpc.sources.base import Source
 
 _DEFAULT_DAYS: int = contract.default(
