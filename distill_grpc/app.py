@@ -20,26 +20,27 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.auth import JwksKeys, LocalIssuer, TokenVerifier, TrustedIssuer
 from distill_grpc.db import replies
 from distill_grpc.db.engine import create_engine
-from distill_grpc.encryption import CannotDecrypt, Keyring
+from distill_grpc.encryption import Keyring
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digesting, retention, syncing
+from distill_grpc.feed import digesting, keys, retention, syncing
+from distill_grpc.feed.budgets import PostgresBudgets
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.connection_servicer import ConnectionServicer
 from distill_grpc.feed.content_servicer import ContentServicer
 from distill_grpc.feed.discovery_servicer import DiscoveryServicer
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.jobs.queue import JobQueue
@@ -73,6 +74,7 @@ from distill_grpc.settings import Settings, SettingsError
 from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import Registry
+from distill_grpc.sources.token_service import TokenService
 from http_facade.app import build_app
 from http_facade.remote import RemoteTransport
 from http_facade.server import start
@@ -89,6 +91,9 @@ SCHEDULE_TICK = 2.0
 RETENTION_TICK = 600.0
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0
+# Connections beside the pool, opened when they are first needed.
+BUDGET_CONNECTIONS = 2
+RENEWAL_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Parts:
     queue: JobQueue
     sources: Registry
     policy: Policy
-    keyring: Keyring
+    tokens: TokenKeeper
     summariser: Summariser
 
 
@@ -215,18 +220,57 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
         )
         stack.push_async_callback(http.close)
         with _one_line("DISTILL_SOURCES"):
-            sources = registry.build(settings.sources, mock=settings.mock, http=http)
+            sources = registry.build(
+                settings.sources,
+                mock=settings.mock,
+                http=http,
+                budgets=PostgresBudgets(_side_engine(settings, stack, BUDGET_CONNECTIONS)),
+                api_urls=settings.api_urls,
+                google_token_url=settings.google_token_url,
+            )
         stack.push_async_callback(sources.close)
         with _one_line("DISTILL_ENCRYPTION_KEYS"):
-            keyring = Keyring.load(settings.encryption_keys, settings.data_dir)
+            vault = Vault(Keyring.load(settings.encryption_keys, settings.data_dir))
+            await keys.require_all(engine, vault.keyring)
         yield Parts(
             engine=engine,
             queue=JobQueue(settings.database_url),
             sources=sources,
             policy=_policy(settings),
-            keyring=keyring,
+            tokens=TokenKeeper(
+                engine=engine,
+                patient=_side_engine(settings, stack, RENEWAL_CONNECTIONS),
+                vault=vault,
+                http=http.trusting(*_token_urls(sources)),
+                guarded=http,
+                service=_token_service(settings, http),
+            ),
             summariser=OfflineSummariser(),
         )
+
+
+def _side_engine(settings: Settings, stack: AsyncExitStack, size: int) -> AsyncEngine:
+    """Connections that wait for others, so that these do not keep the pool from everybody else."""
+    engine = create_engine(
+        settings.database_url or "", pool_size=size, pool_timeout=WORKER_PATIENCE
+    )
+    stack.push_async_callback(engine.dispose)
+    return engine
+
+
+def _token_urls(sources: Registry) -> list[str]:
+    flows = [source.info.oauth for source in sources.values()]
+    return [flow.token_url for flow in flows if flow is not None and flow.token_url is not None]
+
+
+def _token_service(settings: Settings, http: HttpClient) -> TokenService | None:
+    if settings.token_service_url is None or settings.service_jwt is None:
+        return None
+    return TokenService(
+        http.trusting(settings.token_service_url),
+        settings.token_service_url,
+        settings.service_jwt.get_secret_value(),
+    )
 
 
 @contextmanager
@@ -275,7 +319,6 @@ def _servicers(
     limiter: CallLimiter,
 ) -> dict[str, object]:
     """Each service of the contract by its full name."""
-    open_credentials = partial(_open_credentials, parts.keyring)
     return {
         "distill.v1.DiscoveryService": DiscoveryServicer(
             engine=parts.engine,
@@ -286,10 +329,11 @@ def _servicers(
             calls_per_minute=settings.api_calls_per_minute,
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
+            central_tokens=parts.tokens.service is not None,
             degraded_parts=partial(_degraded, limiter),
         ),
         "distill.v1.WatchService": WatchServicer(
-            parts.engine, parts.queue, tuple(parts.sources), parts.policy
+            parts.engine, parts.queue, parts.sources, parts.policy, parts.tokens
         ),
         "distill.v1.SyncService": SyncServicer(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
@@ -302,7 +346,7 @@ def _servicers(
             parts.summariser,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
-            parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials
+            parts.engine, parts.sources, parts.tokens
         ),
     }
 
@@ -416,33 +460,10 @@ def build_collector(parts: Parts) -> Collector:
         sources=parts.sources,
         policy=parts.policy,
         worker=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
-        open_credentials=partial(_open_credentials, parts.keyring),
+        tokens=parts.tokens,
         enqueue_again=enqueue_again,
         make_summaries=make_summaries,
     )
-
-
-def _seal(keyring: Keyring, user_id: str, source: str, credentials: Mapping[str, Any]) -> bytes:
-    return keyring.seal(
-        orjson.dumps(credentials), context=("connections", "credentials", user_id, source)
-    )
-
-
-def _open_credentials(keyring: Keyring, row: Row[Any]) -> Mapping[str, Any]:
-    """What a connection row holds; raises NO_PLATFORM_AUTH where no key opens it."""
-    if row.credentials is None:
-        return {}
-    try:
-        opened = keyring.open(
-            row.credentials, context=("connections", "credentials", row.user_id, row.source)
-        )
-    except CannotDecrypt:
-        raise DistillError(
-            ErrorReason.NO_PLATFORM_AUTH,
-            "The stored credentials cannot be read any more. Connect the account again.",
-        ) from None
-    credentials: Mapping[str, Any] = orjson.loads(opened)
-    return credentials
 
 
 @asynccontextmanager

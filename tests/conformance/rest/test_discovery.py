@@ -153,6 +153,7 @@ async def test_capabilities_say_how_to_connect_each_source(shared: Service) -> N
             "credentials",
             "settings",
             "limits",
+            "central_tokens",
         }
     scopes = body["platform_requirements"]["oauth_scopes"]
     assert scopes == list(dict.fromkeys(s for one in body["sources"] for s in one["oauth_scopes"]))
