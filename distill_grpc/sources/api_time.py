@@ -25,9 +25,9 @@ class FetchClock:
         """The present instant."""
         return self._began + timedelta(seconds=time.monotonic() - self._monotonic)
 
-    def after(self, seconds: float) -> datetime:
-        """The first whole second that is at least `seconds` away; at most a day ahead."""
-        wait = min(max(seconds, 0.0), freshness.LONGEST_WAIT.total_seconds())
+    def after(self, seconds: float, longest: timedelta = freshness.LONGEST_WAIT) -> datetime:
+        """The first whole second that is at least `seconds` away; at most `longest` ahead."""
+        wait = min(max(seconds, 0.0), longest.total_seconds())
         return _up(self.now() + timedelta(seconds=wait))
 
     def retry_after(self, response: Response) -> datetime | None:
@@ -35,11 +35,17 @@ class FetchClock:
         found = freshness.retry_at(cast("MultiMapping[str]", response.headers), self.now())
         return _up(found) if found else None
 
-    def of_server(self, moment: datetime, response: Response) -> datetime:
+    def of_server(
+        self,
+        moment: datetime,
+        response: Response,
+        longest: timedelta = freshness.LONGEST_WAIT,
+    ) -> datetime:
         """An instant of the server's clock, which its `Date` tells, by ours; never in the past."""
         headers = cast("MultiMapping[str]", response.headers)
         present = self.now()
-        return self.after((moment - freshness.server_date(headers, present)).total_seconds())
+        wait = (moment - freshness.server_date(headers, present)).total_seconds()
+        return self.after(wait, longest)
 
     def server_now(self, response: Response) -> datetime:
         """The server's clock as of the answer, or ours where it has no `Date`."""

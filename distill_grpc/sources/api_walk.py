@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from distill_grpc.sources.base import (
+    NoPlatformAuth,
     Page,
     PlatformError,
     RateLimited,
@@ -35,7 +36,7 @@ class Breaker:
     ) -> AsyncGenerator[Page, None]:
         """The part's pages; a failure of the part becomes its last page.
 
-        Raises what concerns the account: an expired token, a limit, a platform that is down. A fault
+        Raises what concerns the account: refused credentials, a limit, a platform that is down. A fault
         of ours ends the part with `internal`.
         """
         try:
@@ -46,6 +47,8 @@ class Breaker:
         except (RateLimited, TokenExpired):
             raise
         except SourceFailure as failure:
+            if isinstance(failure, NoPlatformAuth) and failure.permanent:
+                raise
             down = isinstance(failure, PlatformError) and failure.reason in _DOWN
             self._in_a_row = self._in_a_row + 1 if down else 0
             yield Page(part=part, failure=failure)

@@ -16,11 +16,11 @@ from functools import partial
 
 from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, instant_at, iso, text_at
+from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
 from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
 from distill_grpc.sources.github_events import event
 from distill_grpc.sources.github_items import before
-from distill_grpc.sources.github_pages import endless, items_of
 
 PART = "received_events"
 

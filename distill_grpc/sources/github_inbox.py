@@ -15,10 +15,10 @@ from datetime import timedelta
 
 from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, iso, text_at
+from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page
 from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
 from distill_grpc.sources.github_items import before, notification, thread_version
-from distill_grpc.sources.github_pages import endless, items_of
 
 PART = "notifications"
 

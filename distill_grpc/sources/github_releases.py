@@ -18,10 +18,10 @@ from yarl import URL
 
 from distill_grpc.sources import api_json, api_state, urls
 from distill_grpc.sources.api_json import instant_at, iso, text_at
+from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
 from distill_grpc.sources.github_api import GithubApi
 from distill_grpc.sources.github_items import before, release, release_version
-from distill_grpc.sources.github_pages import endless, items_of
 from distill_grpc.sources.http import Response
 
 PREFIX = "releases:"

@@ -1,4 +1,4 @@
-"""What GitHub's walks have in common: items out of a page's entries, and walks without an end."""
+"""What walks over APIs have in common: items out of a page's entries, and walks without an end."""
 
 from __future__ import annotations
 
