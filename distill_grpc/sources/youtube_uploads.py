@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from distill_grpc.sources import api_state
+from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, list_at, text_at
 from distill_grpc.sources.api_pages import endless
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
@@ -180,7 +180,8 @@ class Uploads:
         for start in range(0, len(wanted), AT_ONCE):
             some = wanted[start : start + AT_ONCE]
             answer = await self.api.get("videos", {"part": _DETAILS, "id": ",".join(some)})
-            for video in list_at(answer, "items"):
+            # Deletions are concluded from what is missing here: no list is not an empty one.
+            for video in api_json.listed(answer.get("items")):
                 video_id = text_at(video, "id")
                 if video_id in some and not is_hidden(video):
                     found[video_id] = video
