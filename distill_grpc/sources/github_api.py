@@ -86,6 +86,9 @@ class GithubApi:
         response = await self._http.get(
             address, headers={**_HEADERS, **conditions}, same_origin_headers=self._secret
         )
+        if not self._is_ours(response.url):
+            # What another server says about a token that it was not sent means nothing.
+            raise PlatformError("GitHub leads to another server.", reason="redirected")
         await self._learn(response)
         if response.status == 200 or (response.status == 304 and conditions):
             self._refusals.pop(self.fingerprint, None)
@@ -101,10 +104,13 @@ class GithubApi:
         for match in _LINK.finditer(response.headers.get("Link", "")):
             if _NEXT.search(match[2]):
                 target = urls.follow(URL(response.url), match[1])
-                if urls.origin(target) != urls.origin(URL(self.root)):
+                if not self._is_ours(str(target)):
                     raise PlatformError("GitHub names a next page elsewhere.", reason="bad_link")
                 return str(target)
         return None
+
+    def _is_ours(self, url: str) -> bool:
+        return urls.origin(URL(url)) == urls.origin(URL(self.root))
 
     def poll_interval(self, response: Response) -> float:
         """Seconds that GitHub wants between two reads of this endpoint (`X-Poll-Interval`)."""

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
-from yarl import URL
-
-from distill_grpc.sources import api_json, api_state, urls
+from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant_at, iso, text_at
 from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
@@ -75,7 +73,7 @@ async def read(
             yield page(cursor=api_state.dump(_ended(state)), unchanged=True)
             return
         releases = api_json.listed(api_json.read(response))
-        state = _moved(state, response, api)
+        state = _moved(state, response)
         fresh = [r for r in releases if _is_news(r, state.known, since)]
         items = await asyncio.to_thread(items_of, fresh, partial(release, repository=repository))
         next_url = api.next_page(response)
@@ -158,15 +156,14 @@ def _is_news(published: Json, known: Mapping[str, str], since: datetime) -> bool
     return known.get(text_at(published, "id"), "").partition(" ")[0] != release_version(published)
 
 
-def _moved(state: _State, response: Response, api: GithubApi) -> _State:
-    """With the new address, where permanent redirects within GitHub led to it."""
+def _moved(state: _State, response: Response) -> _State:
+    """With the new address, where permanent redirects led to it."""
     permanent = bool(response.redirects) and all(
         redirect.status in {301, 308} for redirect in response.redirects
     )
     if state.walk_pages or not permanent:
         return state
-    if urls.origin(URL(response.url)) != urls.origin(URL(api.root)):
-        return state
+
     return replace(state, address=response.url)
 
 

@@ -17,7 +17,9 @@ from aiohttp import web
 from tests.servers.platform import Account, Answering, PlatformServer, http_date
 
 _HOUR = timedelta(hours=1)
-_SECONDARY = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+_SECONDARY = (
+    "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+)
 _SHOWN = 300  # events
 
 
@@ -80,7 +82,9 @@ class GithubServer(PlatformServer):
         """Something new happens in a notification's thread."""
         thread |= {"updated_at": stamp(self.clock()), "unread": True} | more
 
-    def add_event(self, kind: str = "WatchEvent", payload: Any = None, **more: Any) -> dict[str, Any]:
+    def add_event(
+        self, kind: str = "WatchEvent", payload: Any = None, **more: Any
+    ) -> dict[str, Any]:
         event = {
             "id": str(self._id()),
             "type": kind,

@@ -83,7 +83,7 @@ class PlatformServer:
         self._runner: web.AppRunner | None = None
         self._port = 0
 
-    async def __aenter__(self):  # noqa: ANN204 -- the type of whoever inherits
+    async def __aenter__(self):
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
@@ -166,7 +166,7 @@ def http_date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
 
-def plain(status: int, body: bytes | str, content_type: str, **headers: str):  # noqa: ANN201
+def plain(status: int, body: bytes | str, content_type: str, **headers: str):
     """A fault that gives this answer; underscores in names of headers stand for dashes."""
 
     async def answer(request: web.Request, real: Answering) -> web.Response:
@@ -179,12 +179,12 @@ def plain(status: int, body: bytes | str, content_type: str, **headers: str):  #
     return answer
 
 
-def html(status: int = 200):  # noqa: ANN201
+def html(status: int = 200):
     """A page for people where JSON should be."""
     return plain(status, "<!DOCTYPE html><title>Unicorn!</title>", "text/html")
 
 
-def cut(size: int):  # noqa: ANN201
+def cut(size: int):
     """The true answer, broken off after `size` bytes."""
 
     async def answer(request: web.Request, real: Answering) -> web.Response:

@@ -101,7 +101,11 @@ class LedgerBudgets:
     ) -> None:
         told = {"remaining": remaining, "resets_at": resets_at, "blocked_until": blocked_until}
         self.learnt.append(
-            (budget.name, holder, {name: value for name, value in told.items() if value is not None})
+            (
+                budget.name,
+                holder,
+                {name: value for name, value in told.items() if value is not None},
+            )
         )
         if blocked_until is not None:
             self.blocked[holder] = blocked_until
