@@ -121,7 +121,12 @@ def _after_page(state: _State, events: Sequence[Json], etag: str) -> _State:
         state,
         walk_seen=list(dict.fromkeys([*state.walk_seen, *ids]))[:_MAX_KNOWN],
         walk_met=state.walk_met or not frozenset(state.known).isdisjoint(ids),
-        walk_top=max([state.walk_top, *(iso(moment) for moment in created if moment)]),
+        # The first page's only: what came after it was read may stand above where the walk is now.
+        walk_top=(
+            state.walk_top
+            if state.walk_pages
+            else max((iso(moment) for moment in created if moment), default="")
+        ),
         walk_etag=state.walk_etag if state.walk_pages else _usable(etag),
         walk_pages=state.walk_pages + 1,
     )

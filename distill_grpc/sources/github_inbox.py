@@ -110,8 +110,8 @@ def _after_page(state: _State, threads: list[Json], modified: str) -> _State:
     return replace(
         state,
         known={**state.known, **known},
-        walk_top=max([state.walk_top, *(_updated(t) for t in threads)]),
-        # The first page's: what changed while the walk went on is asked for again.
+        # The first page's: what changed while the walk went on, or stood still, is asked for again.
+        walk_top=(state.walk_top if state.walk_pages else max(map(_updated, threads), default="")),
         walk_modified=state.walk_modified if state.walk_pages else modified,
         walk_pages=state.walk_pages + 1,
     )
