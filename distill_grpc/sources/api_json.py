@@ -135,6 +135,8 @@ def _pruned(value: Any, without: frozenset[str], longest: int, depth: int) -> An
         }
     if isinstance(value, list):
         return [_pruned(inner, without, longest, depth + 1) for inner in value]
+    if isinstance(value, int) and abs(value) >= _MAX_SAFE:
+        return str(value)
     return value
 
 

@@ -122,11 +122,10 @@ class Uploads:
                 if failure.reason == "invalidPageToken" and state.walk_token and not restarted:
                     state, restarted = _ended(state), True
                     continue
-                if failure.reason in {"playlistNotFound", "not_found"}:
-                    await self._prove_there(state.channel)
-                    answer = {}  # a channel without such videos has no list of them
-                else:
+                if failure.reason != "playlistNotFound":
                     raise
+                await self._prove_there(state.channel)
+                answer = {}  # a channel without such videos has no list of them
             entries = list_at(answer, "items")
             news, gone = self._sorted(entries, state)
             videos = await self._details(news)
