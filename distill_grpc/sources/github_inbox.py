@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 
 from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, iso, text_at
@@ -19,6 +20,7 @@ from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page
 from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
 from distill_grpc.sources.github_items import before, notification, thread_version
+from distill_grpc.sources.http import Response
 
 PART = "notifications"
 
@@ -72,7 +74,7 @@ async def read(api: GithubApi, request: FetchRequest) -> AsyncGenerator[Page, No
         items = await asyncio.to_thread(items_of, wanted, notification)
         next_url = api.next_page(response)
         first = state.walk_pages == 0
-        state = _after_page(state, threads, response.headers.get("Last-Modified", ""))
+        state = _after_page(state, threads, _validator(response, api))
         if next_url and (next_url == state.walk_url or state.walk_pages >= MAX_PAGES):
             ended = api_state.dump(_ended(state))
             yield Page(part=PART, items=items, cursor=ended, failure=endless())
@@ -152,6 +154,17 @@ def _ended(state: _State) -> _State:
         walk_pages=0,
         walk_sweeps=False,
     )
+
+
+def _validator(response: Response, api: GithubApi) -> str:
+    """The answer's `Last-Modified`, where nothing more can happen in that second (RFC 9110, 8.8.2.2)."""
+    written = response.headers.get("Last-Modified", "")
+    try:
+        modified = parsedate_to_datetime(written)
+        usable = modified < api.clock.server_now(response)
+    except (ValueError, TypeError):
+        return ""
+    return written if usable else ""
 
 
 def _updated(thread: Json) -> str:

@@ -28,6 +28,7 @@ class YoutubeServer(PlatformServer):
         super().__init__(clock, seed=seed)
         self.quota = 10_000
         self.spent: defaultdict[tuple[str, str], int] = defaultdict(int)  # (project, day) → units
+        self.refused: set[tuple[str, str]] = set()  # those who know that their day is spent
         self.channels: dict[str, dict[str, Any]] = {}
         self.videos: dict[str, dict[str, Any]] = {}
         self.subscriptions: list[str] = []
@@ -121,10 +122,11 @@ class YoutubeServer(PlatformServer):
         if token and (token.revoked or expired):
             return _error(401, "authError", "UNAUTHENTICATED", "Invalid Credentials")
         day = (("project" if token else holder), f"{self.clock().astimezone(PACIFIC):%Y-%m-%d}")
-        if self.spent[day] > self.quota:
+        if day in self.refused:
             self.violations.append(f"asked after the quota was spent: {request.path_qs}")
         self.spent[day] += 1
         if self.spent[day] > self.quota:
+            self.refused.add(day)
             message = "The request cannot be completed because you have exceeded your quota."
             return _error(403, "quotaExceeded", "", message)
         return None

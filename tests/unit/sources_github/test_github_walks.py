@@ -72,6 +72,18 @@ async def test_notifications_are_asked_for_with_the_date_word_for_word(
     assert not github.violations
 
 
+async def test_a_second_in_which_something_may_still_happen_proves_nothing(
+    github: GithubServer, reader: Reader, clock: Clock
+) -> None:
+    github.poll_interval = 0
+    reader.settings = INBOX
+    github.add_thread("First")
+    await reader.read()
+    github.add_thread("In the same second")
+    await reader.read()
+    assert len(reader.items) == 2
+
+
 async def test_once_a_day_the_inbox_is_read_unconditionally(
     github: GithubServer, reader: Reader, clock: Clock
 ) -> None:
