@@ -62,8 +62,7 @@ class GithubSource:
         """Whose token it is, what it may do, and when it ends."""
         token = str(credentials["token"])
         api = self._api(token, FetchClock(clock.utc_now()))
-        async with self._turns.hold(api.fingerprint):
-            response = await api.get("user")
+        response = await api.get("user")
         user = api_json.mapped(api_json.read(response))
         login, user_id = api_json.text_at(user, "login"), api_json.text_at(user, "id")
         if not login or not user_id:
@@ -90,28 +89,25 @@ class GithubSource:
         token = str(request.credentials.get("token", ""))
         api = self._api(token, FetchClock(request.now), request.user)
         breaker = Breaker()
-        async with self._turns.hold(api.fingerprint):
-            lists: dict[str, Json] = {
-                part: request.cursors.get(part) for part in github_releases.LISTS
-            }
-            for part in github_settings.included(request.settings):
-                if part in request.skip:
-                    continue
-                async with aclosing(breaker.guarded(part, self._read(api, request, part))) as pages:
-                    async for page in pages:
-                        if part in lists and page.failure is None:
-                            lists[part] = page.cursor
-                        yield page
-            wanted = _repositories(request, lists)
-            for name in wanted:
-                part = f"{github_releases.PREFIX}{name}"
-                reading = github_releases.read(api, request, name, site=self._site)
-                async with aclosing(breaker.guarded(part, reading)) as pages:
-                    async for page in pages:
-                        yield page
-            for part in self._left(request, lists):
-                # A repository that is on no list any more: nothing of it is awaited.
-                yield Page(part=part, unchanged=True, min_interval=_DAY)
+        lists: dict[str, Json] = {part: request.cursors.get(part) for part in github_releases.LISTS}
+        for part in github_settings.included(request.settings):
+            if part in request.skip:
+                continue
+            async with aclosing(breaker.guarded(part, self._read(api, request, part))) as pages:
+                async for page in pages:
+                    if part in lists and page.failure is None:
+                        lists[part] = page.cursor
+                    yield page
+        wanted = _repositories(request, lists)
+        for name in wanted:
+            part = f"{github_releases.PREFIX}{name}"
+            reading = github_releases.read(api, request, name, site=self._site)
+            async with aclosing(breaker.guarded(part, reading)) as pages:
+                async for page in pages:
+                    yield page
+        for part in self._left(request, lists):
+            # A repository that is on no list any more: nothing of it is awaited.
+            yield Page(part=part, unchanged=True, min_interval=_DAY)
 
     def _read(self, api: GithubApi, request: FetchRequest, part: str) -> AsyncGenerator[Page, None]:
         if part == github_inbox.PART:
@@ -128,6 +124,7 @@ class GithubSource:
             token,
             clock=time,
             refusals=self._refusals,
+            turns=self._turns,
             user=user,
         )
 

@@ -76,7 +76,8 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
         items = await asyncio.to_thread(items_of, wanted, partial(event, site=site))
         next_url = api.next_page(response)
         first = state.walk_pages == 0
-        state = _after_page(state, events, response.headers.get("ETag", ""))
+        whole = next_url is None or _spans(events, api.clock.server_now(response))
+        state = _after_page(state, events, response.headers.get("ETag", "") if whole else "")
         if next_url and (next_url == state.walk_url or state.walk_pages >= MAX_PAGES):
             ended = api_state.dump(_ended(state))
             yield Page(part=PART, items=items, cursor=ended, failure=endless())
@@ -130,6 +131,15 @@ def _after_page(state: _State, events: Sequence[Json], etag: str) -> _State:
         walk_etag=state.walk_etag if state.walk_pages else _usable(etag),
         walk_pages=state.walk_pages + 1,
     )
+
+
+def _spans(events: Sequence[Json], now: datetime) -> bool:
+    """Whether the page reaches behind what may still come late.
+
+    Only then does an unchanged first page prove that nothing came in below it.
+    """
+    created = [moment for event in events if (moment := instant_at(event, "created_at"))]
+    return bool(created) and min(created) < now - _OVERLAP
 
 
 def _is_ground(events: Sequence[Json], old: frozenset[str], mark: str, since: datetime) -> bool:

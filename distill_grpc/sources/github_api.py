@@ -16,6 +16,7 @@ from yarl import URL
 
 from distill_grpc.sources import api_json, urls
 from distill_grpc.sources.api_time import FetchClock, from_epoch
+from distill_grpc.sources.api_walk import Turns
 from distill_grpc.sources.base import (
     NoPlatformAuth,
     PlatformError,
@@ -45,8 +46,8 @@ _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "20
 class GithubApi:
     """The API for one token during one fetch.
 
-    `refusals` counts, by token, the limits in a row that came without an instant; it outlives the
-    fetch, so that the pause between two attempts doubles.
+    `refusals` counts, by token, the limits in a row that came without an instant, so that the pause
+    between two attempts doubles; `turns` lets one request at a time go out. Both outlive the fetch.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class GithubApi:
         *,
         clock: FetchClock,
         refusals: MutableMapping[str, int],
+        turns: Turns,
         user: str = "",
     ) -> None:
         self.root = root.rstrip("/")
@@ -66,6 +68,7 @@ class GithubApi:
         self._http = http
         self._budgets = budgets
         self._refusals = refusals
+        self._turns = turns
         self._user = user
         self._secret = {"Authorization": f"Bearer {token}"}
         self._spent: RateLimited | None = None
@@ -80,12 +83,14 @@ class GithubApi:
             and (self._spent.retry_at or self.clock.now()) > self.clock.now()
         ):
             raise self._spent
-        for budget in (HOURLY, PACE):
-            await self._budgets.reserve(budget, self.fingerprint, user=self._user)
         address = url if "://" in url else f"{self.root}/{url.lstrip('/')}"
-        response = await self._http.get(
-            address, headers={**_HEADERS, **conditions}, same_origin_headers=self._secret
-        )
+        # A turn is a request, not a fetch: whoever connects the account again need not wait for it.
+        async with self._turns.hold(self.fingerprint):
+            for budget in (HOURLY, PACE):
+                await self._budgets.reserve(budget, self.fingerprint, user=self._user)
+            response = await self._http.get(
+                address, headers={**_HEADERS, **conditions}, same_origin_headers=self._secret
+            )
         if not self._is_ours(response.url):
             # What another server says about a token that it was not sent means nothing.
             raise PlatformError("GitHub leads to another server.", reason="redirected")

@@ -29,10 +29,6 @@ class RecordedServer(PlatformServer):
             told = json.loads(mapping.read_text())
             self._answers[told["request"]["url"]].append(told["response"])
 
-    def answer(self, url: str, number: int = 0) -> dict[str, Any]:
-        """A recorded answer."""
-        return self._answers[url][number]
-
     def redirect(self, recorded: str, path: str) -> None:
         """The answers of a recorded path are given at `path` as well."""
         self._answers[path] = self._answers[recorded]

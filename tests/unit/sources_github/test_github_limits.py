@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from distill_grpc.sources.api_time import FetchClock
+from distill_grpc.sources.api_walk import Turns
 from distill_grpc.sources.base import (
     NoPlatformAuth,
     PlatformError,
@@ -35,7 +36,9 @@ def obeyed(told: datetime | None, instant: datetime) -> bool:
 def api_for(
     server: GithubServer | RecordedServer, http: HttpClient, budgets: LedgerBudgets, clock: Clock
 ) -> GithubApi:
-    return GithubApi(http, budgets, server.origin, TOKEN, clock=FetchClock(clock()), refusals={})
+    return GithubApi(
+        http, budgets, server.origin, TOKEN, clock=FetchClock(clock()), refusals={}, turns=Turns()
+    )
 
 
 def recorded_limits() -> list[str]:
