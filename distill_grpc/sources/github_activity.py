@@ -18,7 +18,7 @@ from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, instant_at, iso, text_at
 from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
-from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
+from distill_grpc.sources.github_api import LONGEST_POLL, MAX_PAGES, GithubApi
 from distill_grpc.sources.github_events import event
 from distill_grpc.sources.github_items import before
 
@@ -30,6 +30,7 @@ _MAX_KNOWN = 1_000  # three times what GitHub shows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
+    next_poll: int = 0  # epoch seconds; GitHub does not want to be asked before
     token: str = ""
     login: str = ""
     etag: str = ""  # of the first page
@@ -50,7 +51,12 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
     `site` is GitHub's web address, for links.
     """
     since = request.since.get(PART, request.default_since)
-    state = await _begun(api, request, since)
+    state = _loaded(api, request, since)
+    if not state.walk_url:
+        if 0 < (wait := state.next_poll - request.now.timestamp()) <= LONGEST_POLL:
+            yield Page(part=PART, unchanged=True, min_interval=wait)
+            return
+        state = await _begun(state, api, since)
     while True:
         polls = not state.walk_pages and bool(state.etag)
         try:
@@ -65,6 +71,7 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
                 return
             raise
         pause = api.poll_interval(response)
+        state = replace(state, next_poll=api.next_poll(state.next_poll, pause))
         if response.status == 304:
             ended = api_state.dump(_ended(state))
             yield Page(part=PART, cursor=ended, unchanged=True, min_interval=pause)
@@ -98,7 +105,7 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
             return
 
 
-async def _begun(api: GithubApi, request: FetchRequest, since: datetime) -> _State:
+def _loaded(api: GithubApi, request: FetchRequest, since: datetime) -> _State:
     state = api_state.load(_State, request.cursors.get(PART))
     floor = int(since.timestamp())
     if state.token != api.fingerprint:
@@ -106,13 +113,16 @@ async def _begun(api: GithubApi, request: FetchRequest, since: datetime) -> _Sta
     if floor < state.floor:
         # Older events are wanted than were looked at.
         state = replace(_ended(state), etag="", known=[], mark="")
-    if state.walk_url:
-        return state
+    return state
+
+
+async def _begun(state: _State, api: GithubApi, since: datetime) -> _State:
+    """At the start of a walk, which needs the name of whose events these are."""
     login = state.login or text_at(api_json.read(await api.get("user")), "login")
     if not login:
         raise PlatformError("GitHub does not say whose token this is.", reason="unexpected_shape")
     url = f"{api.root}/users/{login}/received_events?per_page=100"
-    return replace(state, login=login, walk_url=url, floor=floor)
+    return replace(state, login=login, walk_url=url, floor=int(since.timestamp()))
 
 
 def _after_page(state: _State, events: Sequence[Json], etag: str) -> _State:

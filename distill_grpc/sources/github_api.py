@@ -7,6 +7,7 @@ headers are reported to them. Instants that GitHub names are read by its own clo
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from distill_grpc.sources.budgets import Adaptive, Budget, Budgets, SlidingWindo
 from distill_grpc.sources.http import NO_HEADERS, HttpClient, Response
 
 ROOT = "https://api.github.com"
+LONGEST_POLL = 86_400.0  # seconds; what asks for more is taken for this
 MAX_PAGES = 200  # of one walk; nobody's is that long
 
 # GitHub gives 5,000 an hour to a user over all tokens; the rest belongs to the user's other tools.
@@ -121,7 +123,13 @@ class GithubApi:
         """Seconds that GitHub wants between two reads of this endpoint (`X-Poll-Interval`)."""
         written = response.headers.get("X-Poll-Interval", "")
         seconds = float(written) if written.isascii() and written.isdigit() else 0.0
-        return min(seconds, 86_400.0)
+        return min(seconds, LONGEST_POLL)
+
+    def next_poll(self, before: int, interval: float) -> int:
+        """From when (epoch seconds) an endpoint may be polled again; the later one stands."""
+        return (
+            max(before, math.ceil(self.clock.now().timestamp() + interval)) if interval else before
+        )
 
     async def _learn(self, response: Response) -> None:
         """Tells the budget what is left; remembers where it is nothing."""

@@ -69,6 +69,28 @@ async def test_notifications_are_asked_for_with_the_date_word_for_word(
     assert not github.violations
 
 
+@pytest.mark.parametrize("settings", [INBOX, EVENTS])
+async def test_nobody_polls_sooner_than_github_wants(
+    settings: dict[str, Any], github: GithubServer, reader: Reader, clock: Clock
+) -> None:
+    github.poll_interval = 120
+    reader.settings = settings
+    await reader.read()
+    github.add_thread("Soon")
+    github.add_event()
+    asked = len(github.ledger)
+    for _ in range(3):
+        clock.advance(seconds=39)
+        (page,) = await reader.read()
+        assert page.unchanged
+        assert 0 < page.min_interval <= 120
+    assert len(github.ledger) == asked
+    clock.advance(seconds=5)
+    await reader.read()
+    assert len(reader.items) == 1
+    assert not github.violations
+
+
 async def test_a_second_in_which_something_may_still_happen_proves_nothing(
     github: GithubServer, reader: Reader, clock: Clock
 ) -> None:
