@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from distill_grpc.sources.base import Json
 
@@ -17,7 +17,7 @@ def load(kind: type[State], cursor: Json) -> State:
     """
     values: dict[str, Any] = {}
     if isinstance(cursor, dict):
-        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for field in dataclasses.fields(cast("Any", kind)):
             value = cursor.get(field.name)
             if type(value) is type(_empty(field)):
                 values[field.name] = _texts(value)

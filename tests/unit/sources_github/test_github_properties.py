@@ -91,5 +91,5 @@ async def test_what_was_served_is_what_is_stored(
         for thread in server.threads:
             assert (
                 stamp(reader.items[f"thread:{thread['id']}"].published_at) == thread["updated_at"]
-            )  # type: ignore[arg-type]
+            )
         assert not server.violations
