@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from distill_grpc.sources import github_activity
 from distill_grpc.sources.api_time import FetchClock
 from distill_grpc.sources.api_walk import Turns
 from distill_grpc.sources.base import (
@@ -270,3 +271,22 @@ async def test_the_token_goes_nowhere_else(
         assert [f.reason for f in failures if f] == ["bad_link", "redirected"]
         assert stranger.ledger
         assert all("Authorization" not in asked.headers for asked in stranger.ledger)
+
+
+async def test_a_fault_of_ours_ends_its_part_alone(
+    github: GithubServer, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(github_activity, "_spans", broken)
+    github.add_thread("One")
+    for _ in range(101):
+        github.add_event()
+    pages = {page.part: page.failure for page in await reader.read()}
+    assert pages["notifications"] is None
+    failure = pages["received_events"]
+    assert failure is not None
+    assert (failure.code, failure.reason) == ("platform_error", "internal")
+    assert "fault of ours" not in failure.message
+    assert len(reader.items) == 1
