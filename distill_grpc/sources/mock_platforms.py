@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
-from distill_grpc.sources import rss
+from distill_grpc.sources import github_settings, rss, youtube_settings
 from distill_grpc.sources.base import Json, SourceInfo
 from distill_grpc.sources.mock_stories import Telling
 
@@ -226,18 +226,7 @@ PLATFORMS: Mapping[str, Platform] = {
         render=_email,
     ),
     "github": Platform(
-        info=SourceInfo(
-            name="github",
-            title="GitHub",
-            description="Notifications, and what happens in the repositories and by the people followed.",
-            oauth_scopes=("notifications", "read:user"),
-            token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            credentials={"token": "A classic personal access token or an OAuth token"},
-            limits=(
-                "5,000 requests an hour and user, of which Distill takes at most 1,000",
-                "X-Poll-Interval between two reads of an endpoint, normally 60 seconds",
-            ),
-        ),
+        info=github_settings.INFO,
         parts=("notifications", "received_events"),
         parts_setting="",
         render=_github,
@@ -270,20 +259,7 @@ PLATFORMS: Mapping[str, Platform] = {
         render=_x,
     ),
     "youtube": Platform(
-        info=SourceInfo(
-            name="youtube",
-            title="YouTube",
-            description="New videos of the channels that the user is subscribed to or names.",
-            oauth_scopes=("https://www.googleapis.com/auth/youtube.readonly",),
-            token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            refresh_supported=True,
-            credentials={
-                "api_key": "A key of the YouTube Data API",
-                "access_token": "An OAuth 2.0 token, which knows the subscriptions",
-            },
-            settings={"channels": "Ids of channels to read"},
-            limits=("10,000 units a day and project; most reads cost 1 unit for 50 entries",),
-        ),
+        info=youtube_settings.INFO,
         parts=_CHANNELS[:2],
         parts_setting="channels",
         render=_youtube,

@@ -9,12 +9,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distill_grpc.sources.base import FetchRequest, Page, Source
+from distill_grpc.sources.github import GithubSource
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.mock import PLATFORMS, MockSource
 from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
+from distill_grpc.sources.youtube import YoutubeSource
 from tests.servers.feeds import Answer, FeedServer
 from tests.servers.fixtures import feeds
+from tests.servers.github import GithubServer
+from tests.servers.platform import Clock
+from tests.servers.youtube import YoutubeServer
 
 NOW = datetime(2024, 1, 10, 10, 0, tzinfo=UTC)
 
@@ -86,6 +91,54 @@ async def rss() -> AsyncIterator[Subject]:
     await http.close()
 
 
+@asynccontextmanager
+async def github() -> AsyncIterator[Subject]:
+    """An inbox over two pages, events over two pages, and releases of two repositories."""
+    clock = Clock(NOW - timedelta(days=2))
+    async with GithubServer(clock) as server, HttpClient(allow_private_addresses=True) as http:
+        server.add_account("sekret")
+        for number in range(130):
+            clock.advance(minutes=20)
+            server.add_event("WatchEvent")
+            if number < 60:
+                server.add_thread(f"Thread {number}")
+            if number % 40 == 0:
+                server.add_release("octo-org/octo-repo", f"v1.{number}", "Some *news*")
+                server.add_release("octo-org/other", f"v2.{number}")
+        server.poll_interval = 0
+        source = GithubSource(SourceContext(http=http, api_urls={"github": server.origin}))
+        settings = {"repositories": ["octo-org/octo-repo", "octo-org/other"]}
+        yield Subject(
+            source,
+            request(settings, credentials={"token": "sekret"}),
+            lambda: len(server.ledger),
+            lambda: None,
+        )
+        assert not server.violations
+
+
+@asynccontextmanager
+async def youtube() -> AsyncIterator[Subject]:
+    """Two channels, one of them with more than a page of videos."""
+    clock = Clock(NOW - timedelta(days=2))
+    async with YoutubeServer(clock) as server, HttpClient(allow_private_addresses=True) as http:
+        server.keys.add("sekret")
+        many, few = server.add_channel("Many"), server.add_channel("Few", handle="@few")
+        for number in range(70):
+            clock.advance(minutes=30)
+            server.add_video(many, f"Video {number}")
+            if number % 20 == 0:
+                server.add_video(few, f"Rare video {number}")
+        source = YoutubeSource(SourceContext(http=http, api_urls={"youtube": server.root}))
+        yield Subject(
+            source,
+            request({"channels": [many, "@few"]}, credentials={"api_key": "sekret"}),
+            lambda: len(server.ledger),
+            lambda: None,
+        )
+        assert not server.violations
+
+
 def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
     """A played platform, its items in several pages."""
 
@@ -97,6 +150,8 @@ def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
 
 
 SUBJECTS: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
+    "github": github,
     "rss": rss,
+    "youtube": youtube,
     **{f"mock-{name}": mock(name) for name in PLATFORMS},
 }
