@@ -74,8 +74,10 @@ INFO = SourceInfo(
         f"Home timeline: {HOME.limit} requests in 15 minutes and user, 3,200 posts or 7 days back",
         f"Mentions: {MENTIONS.limit} requests in 15 minutes and user, 800 posts back",
         f"Lists: {LIST.limit} requests in 15 minutes and user",
-        f"Money: {x_costs.POST} US dollars a post and {x_costs.USER} a person read, each once a "
-        "UTC day, up to settings.daily_usd a day; then reading waits for the next day",
+        (
+            f"Money: {x_costs.POST} US dollars a post and {x_costs.USER} a person read, each once a "
+            "UTC day, up to settings.daily_usd a day; then reading waits for the next day"
+        ),
     ),
 )
 
