@@ -15,7 +15,7 @@ _SHORT_QUOTE = 3  # lines that stay, because an answer below them needs them
 _SIGNATURE_LINES = 15
 
 # Invisible runs with which newsletters fill the preview of mail programs.
-_FILLING = re.compile("(?:[\u034f\u200c\u200d\u2007\u2800][ \t\xa0]*){4,}")
+_FILLING = re.compile("(?:[\u034f\u200c\u200d\u2007\u2800][ \t\xa0]*){2,}")
 _QUOTED = re.compile(r"\s?>")
 _ATTRIBUTION = re.compile(
     r"^(on|am|le|el|op|il|em|den)\b.{5,300}(wrote|schrieb|a écrit|escribió|schreef|ha scritto|"
@@ -62,11 +62,11 @@ def fold(said: str) -> tuple[str, str]:
 
 def of_html(markup: str) -> tuple[str, str]:
     """The text of an HTML message without its quotations, and those."""
-    safe = text.sanitise_html(_FILLING.sub(" ", markup))
+    safe = text.sanitise_html(markup)
     parted = _Quotations()
     parted.feed(safe)
     parted.close()
-    own, quoted = text.text_of("".join(parted.own)), text.text_of("".join(parted.quoted))
+    own, quoted = _readable("".join(parted.own)), _readable("".join(parted.quoted))
     if not quoted:
         return own, ""
     lines = own.split("\n")
@@ -75,7 +75,7 @@ def of_html(markup: str) -> tuple[str, str]:
     _drop_attribution(lines)
     own = "\n".join(lines).strip()
     if not own:
-        return text.text_of(safe), ""  # laid out by quotations, or nothing but one
+        return _readable(safe), ""  # laid out by quotations, or nothing but one
     return f"{own}\n\n[{quoted.count(chr(10)) + 1} quoted lines]", quoted[:_MAX_FOLDED]
 
 
@@ -93,6 +93,10 @@ def unflowed(said: str, *, delete_space: bool) -> str:
             lines.append(ready)
         open_line = soft
     return "\n".join(lines)
+
+
+def _readable(safe_html: str) -> str:
+    return _FILLING.sub(" ", text.text_of(safe_html)).strip()
 
 
 def _without_signature(lines: list[str]) -> tuple[list[str], list[str]]:

@@ -283,7 +283,7 @@ class Walk:
             items=[post.item for post in fresh],
             cursor={**self._state.to_json(), "paid": self._purse.paid()},
             last=last,
-            unchanged=last and not self._brought and not gap,
+            unchanged=not self._brought and not gap,
             deleted=[str(first) for first in gone or ()],
             gap=gap,
         )

@@ -18,6 +18,7 @@ class Talk:
     writer: asyncio.StreamWriter
     reader: asyncio.StreamReader
     tag: str = ""
+    messages: dict[int, bytes] = field(default_factory=dict)  # of the folder that is open
 
     async def say(self, *lines: str | bytes) -> None:
         """Lines of the server's; `{tag}` stands for the command's tag."""
@@ -51,7 +52,9 @@ class ScriptedImap:
     greeting: str | None = "* OK ready"
     capabilities: str = "IMAP4rev1 UIDPLUS"
     uidvalidity: int | None = 7
-    date: str = "10-Jan-2024 09:00:00 +0000"
+    date: str = "10-Jan-2024 09:00:00 +0000"  # of messages that `dates` does not know
+    dates: dict[int, str] = field(default_factory=dict)
+    folders: dict[str, dict[int, bytes]] = field(default_factory=dict)  # beside INBOX
     commands: list[str] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -114,40 +117,43 @@ class ScriptedImap:
         if name == "CAPABILITY":
             await talk.say(f"* CAPABILITY {self.capabilities}")
         elif name == "EXAMINE":
-            nextuid = max(self.messages, default=0) + 1
+            talk.messages = self.folders.get(command.split()[1].strip('"'), self.messages)
+            nextuid = max(talk.messages, default=0) + 1
             validity = [] if self.uidvalidity is None else [
                 f"* OK [UIDVALIDITY {self.uidvalidity}] valid"]  # fmt: skip
             await talk.say(
-                f"* {len(self.messages)} EXISTS", *validity, f"* OK [UIDNEXT {nextuid}] next"
+                f"* {len(talk.messages)} EXISTS", *validity, f"* OK [UIDNEXT {nextuid}] next"
             )
         elif command.startswith("UID SEARCH"):
-            await talk.say("* SEARCH " + " ".join(map(str, self._found(command))))
+            await talk.say("* SEARCH " + " ".join(map(str, self._found(talk.messages, command))))
         elif command.startswith("UID FETCH"):
             await self._fetch(talk, command)
         elif name == "LOGOUT":
             await talk.say("* BYE")
         await talk.say("{tag} OK done")
 
-    def _found(self, command: str) -> list[int]:
+    @staticmethod
+    def _found(messages: dict[int, bytes], command: str) -> list[int]:
         match = re.search(r"UID SEARCH UID (\d+):(\*|\d+)", command)
         if match is None:
-            return sorted(self.messages)
+            return sorted(messages)
         least = int(match[1])
         if match[2] != "*":
-            return [uid for uid in sorted(self.messages) if least <= uid <= int(match[2])]
+            return [uid for uid in sorted(messages) if least <= uid <= int(match[2])]
         # RFC 9051, 6.4.8: `n:*` is the range between n and the last message, in any order.
-        last = max(self.messages, default=0)
-        return [u for u in sorted(self.messages) if min(least, last) <= u <= max(least, last)]
+        last = max(messages, default=0)
+        return [u for u in sorted(messages) if min(least, last) <= u <= max(least, last)]
 
     async def _fetch(self, talk: Talk, command: str) -> None:
         uids = [int(uid) for uid in command.split()[2].split(",")]
         for number, uid in enumerate(uids, 1):
-            body = self.messages.get(uid)
+            body = talk.messages.get(uid)
             if body is None:
                 continue
             if "BODY.PEEK" in command:
                 await talk.raw(b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (number, uid, len(body)))
                 await talk.raw(body + b")\r\n")
             else:
-                told = f'(UID {uid} INTERNALDATE "{self.date}" RFC822.SIZE {len(body)})'
+                date = self.dates.get(uid, self.date)
+                told = f'(UID {uid} INTERNALDATE "{date}" RFC822.SIZE {len(body)})'
                 await talk.say(f"* {number} FETCH {told}")

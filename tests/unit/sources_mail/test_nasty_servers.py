@@ -143,6 +143,7 @@ async def test_the_range_to_the_last_message_brings_nothing_twice(
 
 
 async def _without_uidnext(talk: Talk, command: str) -> None:
+    talk.messages = {n: mail(subject=f"m{n}") for n in range(1, 5)}
     await talk.say("* 4 EXISTS", "* OK [UIDVALIDITY 7] valid", "{tag} OK done")
 
 
