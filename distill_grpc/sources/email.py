@@ -33,6 +33,7 @@ MAX_FOLDERS = 50
 DEFAULT_FOLDERS = ("INBOX",)
 
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _MAX_SECRET = 4_096  # characters
 _MAX_NAME = 255
 _IDLE_SECONDS = 9 * 60.0  # routers forget connections that are silent for longer
@@ -196,9 +197,9 @@ def _credentials_broken(credentials: Mapping[str, Json]) -> dict[str, str]:
     if not isinstance(host, str) or not _HOST.fullmatch(host):
         details["credentials.host"] = "must be the name or the address of a mail server"
     port = credentials.get("port")
-    if port is not None and (
-        isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65_536
-    ):
+    # A number, or its text: credentials that are typed in are texts.
+    digits = str(port) if isinstance(port, int | str) and not isinstance(port, bool) else ""
+    if port is not None and not (_PORT.fullmatch(digits) and int(digits) < 65_536):
         details["credentials.port"] = "must be a whole number from 1 to 65535"
     secrets = (
         "password",
