@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 
 from yarl import URL
@@ -25,6 +26,7 @@ from distill_grpc.sources import (
     github_inbox,
     github_releases,
     github_settings,
+    oauth,
 )
 from distill_grpc.sources.api_time import FetchClock
 from distill_grpc.sources.api_walk import Breaker, Turns
@@ -42,9 +44,8 @@ _DAY = 86_400.0
 class GithubSource:
     """Reads GitHub, or a GitHub of one's own where the context names its API."""
 
-    info = INFO
-
     def __init__(self, context: SourceContext) -> None:
+        self.info = replace(INFO, oauth=oauth.github(context.api_urls.get("github")))
         self._context = context
         self._root = context.api_urls.get("github", ROOT).rstrip("/")
         web = URL(self._root)

@@ -24,6 +24,7 @@ INFO = SourceInfo(
     "of named, watched or starred repositories.",
     oauth_scopes=("notifications", "read:user"),
     token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
+    refresh_supported=True,
     credentials={
         "token": "A classic personal access token or an OAuth token. Fine-grained tokens cannot read "
         "notifications; private repositories need the scope repo as well"

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 
 import aiohttp
@@ -145,6 +146,26 @@ class HttpClient:
         except PlatformError as error:
             raise ValueError(error.message) from None
         return trusting
+
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The authorities trusted in the system's stead, for those who speak other protocols."""
+        return self._tls
+
+    async def addresses_of(self, host: str) -> list[addresses.Address]:
+        """The checked addresses of a host, for those who speak other protocols than HTTP.
+
+        They must connect to exactly these. Raises `PlatformError` (`dns`, `private_address`).
+        """
+        resolver = addresses.GuardedResolver(self._lookup, self._allowed)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                found = await resolver.resolve(host)
+        except addresses.AddressRefusedError:
+            raise failure("private_address") from None
+        except OSError as error:  # TimeoutError is one
+            raise failure("dns") from error
+        return [ip_address(result["host"]) for result in found]
 
     async def get(
         self,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yarl import URL
 
 from distill_grpc import clock
-from distill_grpc.sources import api_state, youtube_settings, youtube_uploads
+from distill_grpc.sources import api_state, oauth, youtube_settings, youtube_uploads
 from distill_grpc.sources.api_json import list_at, text_at
 from distill_grpc.sources.api_time import FetchClock
 from distill_grpc.sources.api_walk import Breaker
@@ -55,9 +55,8 @@ class _Subscriptions:
 class YoutubeSource:
     """Reads YouTube; where the context names an API root, feeds are read from the same origin."""
 
-    info = INFO
-
     def __init__(self, context: SourceContext) -> None:
+        self.info = replace(INFO, oauth=oauth.google(context.google_token_url))
         self._context = context
         self._root = context.api_urls.get("youtube", ROOT)
         own = self._root != ROOT

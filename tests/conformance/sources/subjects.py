@@ -9,16 +9,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distill_grpc.sources.base import FetchRequest, Page, Source
+from distill_grpc.sources.email import EmailSource
 from distill_grpc.sources.github import GithubSource
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.mock import PLATFORMS, MockSource
 from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
+from distill_grpc.sources.x import XSource
 from distill_grpc.sources.youtube import YoutubeSource
 from tests.servers.feeds import Answer, FeedServer
 from tests.servers.fixtures import feeds
 from tests.servers.github import GithubServer
+from tests.servers.imap import ScriptedImap
 from tests.servers.platform import Clock
+from tests.servers.x import XServer
+from tests.servers.x_world import XWorld
 from tests.servers.youtube import YoutubeServer
 
 NOW = datetime(2024, 1, 10, 10, 0, tzinfo=UTC)
@@ -139,6 +144,51 @@ async def youtube() -> AsyncIterator[Subject]:
         assert not server.violations
 
 
+@asynccontextmanager
+async def x() -> AsyncIterator[Subject]:
+    """Three timelines over several pages, with a repost, a reply and an edit among them."""
+    async with XServer(XWorld(NOW)) as server, HttpClient(allow_private_addresses=True) as http:
+        for hours in range(60, 0, -1):
+            on = ("home", "mentions", "list:7")[hours % 3]
+            at = NOW - timedelta(hours=hours)
+            post = server.world.publish(f"{on} {hours} &amp; more", on=[on], at=at)
+            reference = [{"type": "retweeted", "id": str(post.id)}]
+            if hours % 10 == 0:
+                server.world.publish("RT", on=[on], at=at, referenced_tweets=reference)
+        server.world.edit(post, "edited")
+        server.page_limit = 7
+        source = XSource(SourceContext(http=http, api_urls={"x": server.url}))
+        wanted = request({"timelines": ["home", "mentions", "list:7"]})
+        yield Subject(
+            source,
+            replace(wanted, credentials={"access_token": "token-1"}),
+            lambda: len(server.ledger),
+            lambda: None,
+        )
+
+
+@asynccontextmanager
+async def email() -> AsyncIterator[Subject]:
+    """Two folders of a server, one of them with more messages than a page holds."""
+    async with ScriptedImap() as server, HttpClient(allow_private_addresses=True) as http:
+        for uid in range(1, 121):
+            at = NOW - timedelta(hours=60) + timedelta(minutes=uid * 20)
+            head = f"Subject: m{uid}\r\nMessage-ID: <{uid}@a.example>\r\n"
+            server.messages[uid] = f"{head}\r\nMessage {uid}".encode()
+            server.dates[uid] = at.strftime("%d-%b-%Y %H:%M:%S +0000")
+        server.folders["Lists"] = {1: b"Subject: other\r\n\r\nOf a list"}
+        source = EmailSource(SourceContext(http=http))
+        wanted = request({"folders": ["INBOX", "Lists"], "tls": "none"})
+        credentials = {"host": "127.0.0.1", "port": server.port, "username": "u", "password": "p"}
+        yield Subject(
+            source,
+            replace(wanted, credentials=credentials),
+            lambda: server.connections,
+            source.close,
+        )
+        await source.close()
+
+
 def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
     """A played platform, its items in several pages."""
 
@@ -150,8 +200,10 @@ def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
 
 
 SUBJECTS: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
+    "email": email,
     "github": github,
     "rss": rss,
+    "x": x,
     "youtube": youtube,
     **{f"mock-{name}": mock(name) for name in PLATFORMS},
 }
