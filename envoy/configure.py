@@ -25,6 +25,7 @@ from http_facade.settings import FacadeSettings
 HERE = Path(__file__).resolve().parent
 JSON = "application/json; charset=utf-8"
 _UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
+_LARGE_HEADERS = "A header is too long, or there are too many."
 # One message through gRPC is at most this large, whichever door it comes through.
 _MESSAGE_LIMIT = 4 * 1024 * 1024
 
@@ -128,6 +129,7 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
                 details={"body": late},
             ),
         ),
+        (431, Refusal(ErrorReason.INVALID_ARGUMENT, _LARGE_HEADERS)),
         (503, Refusal(ErrorReason.UNAVAILABLE)),
         (504, Refusal(ErrorReason.DEADLINE_EXCEEDED)),
         (range(400, 500), Refusal(ErrorReason.INVALID_ARGUMENT, _UNREADABLE)),
@@ -144,7 +146,9 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
     ]
     for statuses, refusal in refusals:
         for path, filters in (("/api/v1/", [_noted("publishing")]), ("/", [])):
-            said = render(refusal.status, {}, path=path)
+            # The catalogue has no error of its own for headers that are too large.
+            asked = {"x-http-code": "431"} if statuses == 431 else {}
+            said = render(refusal.status, asked, path=path)
             mappers.append(
                 {
                     "filter": _all(*filters, *_status(statuses)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from http_facade.app import FACADE, Facade
 from http_facade.settings import FacadeSettings
@@ -14,7 +15,9 @@ from http_facade.settings import FacadeSettings
 _log = structlog.get_logger()
 
 _BACKLOG = 1024
-_UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
+_UNREADABLE = "This is not an HTTP request that can be read."
+_LONG_LINE = "The address is too long."
+_LARGE_HEADERS = "A header is too long, or there are too many."
 
 
 async def start(
@@ -81,11 +84,12 @@ class _Server(web.Server):
 class _Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_facade",)
+    __slots__ = ("_facade", "_limits")
 
     def __init__(self, server: _Server, facade: Facade, limits: dict[str, Any]) -> None:
         super().__init__(server, loop=server._loop, **limits)
         self._facade = facade
+        self._limits = limits
 
     def handle_error(
         self,
@@ -98,4 +102,12 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
         _log.info("http_unreadable", status=status, error=type(exc).__name__ if exc else "")
-        return self._facade.refuse_garbage(_UNREADABLE)
+        return self._facade.refuse_garbage(*self._why(exc))
+
+    def _why(self, exc: BaseException | None) -> tuple[str, int]:
+        """What is wrong with bytes that were refused, in words and as an HTTP status."""
+        if isinstance(exc, LineTooLong) and exc.args[1] == self._limits["max_line_size"]:
+            return _LONG_LINE, 414
+        if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
+            return _LARGE_HEADERS, 431
+        return _UNREADABLE, 400
