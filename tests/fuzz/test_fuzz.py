@@ -21,3 +21,6 @@ async def test_the_service_keeps_to_its_own_openapi_document(tmp_path: Path) -> 
     assert figures.calls >= 1500, figures
     assert figures.answers["200"] >= 300
     assert figures.answers["400"] >= 300
+    # Without a token and with a wrong one; with a method that an address does not have.
+    assert figures.answers["401"] >= 20
+    assert figures.answers["405"] >= 16
