@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -54,6 +55,7 @@ class FacadeRunner(web.AppRunner):
     def __init__(self, app: web.Application, settings: FacadeSettings) -> None:
         super().__init__(app, shutdown_timeout=settings.drain_timeout)
         self._facade = app[FACADE]
+        self._send_timeout = settings.send_timeout
         self._limits = {
             "max_line_size": settings.line_limit,
             "max_field_size": settings.header_limit,
@@ -66,30 +68,49 @@ class FacadeRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(self._facade, made, self._limits)
+        return _Server(self._facade, made, self._limits, self._send_timeout)
 
 
 class _Server(web.Server):
     """Hands requests to the facade directly: it routes by itself, for targets such as `*` too."""
 
-    def __init__(self, facade: Facade, made: web.Server, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, facade: Facade, made: web.Server, limits: dict[str, Any], send_timeout: float
+    ) -> None:
         super().__init__(facade.handle, request_factory=made.request_factory)
         self._facade = facade
         self._limits = limits
+        self._send_timeout = send_timeout
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._facade, self._limits)
+        return _Connection(self, self._facade, self._limits, self._send_timeout)
 
 
 class _Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_facade", "_limits")
+    __slots__ = ("_facade", "_limits", "_send_timeout")
 
-    def __init__(self, server: _Server, facade: Facade, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, server: _Server, facade: Facade, limits: dict[str, Any], send_timeout: float
+    ) -> None:
         super().__init__(server, loop=server._loop, **limits)
         self._facade = facade
         self._limits = limits
+        self._send_timeout = send_timeout
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends the answer; a client that does not take it in time is cut off."""
+        try:
+            async with asyncio.timeout(self._send_timeout):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            _log.info("http_answer_not_taken", seconds=self._send_timeout)
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
 
     def handle_error(
         self,
