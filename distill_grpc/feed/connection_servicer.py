@@ -16,7 +16,7 @@ from distill_grpc.feed import connecting, freshness
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
-from distill_grpc.rpc.instants import set_instant
+from distill_grpc.rpc.instants import set_earliest, set_instant
 from distill_grpc.sources.base import Source
 
 # Beyond this a double is no exact whole number (RFC 8259, section 6).
@@ -116,7 +116,7 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
     message.settings.update(row.settings)
     set_instant(message.connected_at, row.connected_at)
     set_instant(message.last_success, row.last_success_at)
-    set_instant(message.retry_after, row.retry_at)
+    set_earliest(message.retry_after, row.retry_at)
     if row.error_code:
         message.error, message.message = row.error_code, row.error_message or ""
     for known in connected.parts:
@@ -133,5 +133,5 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
         set_instant(part.gap_until, known.gap_until)
         waits = [at for at in (known.next_attempt_at, known.retry_at) if at is not None]
         if not known.permanent:
-            set_instant(part.next_attempt, max(waits, default=None))
+            set_earliest(part.next_attempt, max(waits, default=None))
     return message

@@ -58,6 +58,7 @@ class XServer:
         self.ledger: list[Asked] = []
         self.tokens = {"token-1"}
         self.refresh_tokens = {"refresh-1"}
+        self.token_prefix = ""  # of the tokens that are made
         self.limits = dict(LIMITS)
         self.violations = 0
         self.cost = 0.0  # US dollars
@@ -279,7 +280,7 @@ class XServer:
         if given not in self.refresh_tokens:
             return web.json_response({"error": "invalid_request"}, status=400)
         self.refresh_tokens.remove(given)  # each is good for one use
-        access, refresh = secrets.token_hex(8), secrets.token_hex(8)
+        access, refresh = (self.token_prefix + secrets.token_hex(8) for _ in range(2))
         self.tokens.add(access)
         self.refresh_tokens.add(refresh)
         answer = {"token_type": "bearer", "expires_in": 7200, "access_token": access,
