@@ -161,9 +161,8 @@ class SourceRun:
             # Taken under the lock, so that a user's items change in the order of their instants.
             now = self.now()
             counts = await items.upsert_items(connection, self._user_id, self._name, rows, now)
-            kept = {row["platform_id"] for row in rows}
-            gone = [told for told in ingesting.platform_ids(page.deleted) if told not in kept]
-            deleted = await items.delete_items(connection, self._user_id, self._name, gone)
+            gone = ingesting.item_ids(self._name, page.deleted) - {row["id"] for row in rows}
+            deleted = await items.delete_items(connection, self._user_id, gone)
             if counts.new or counts.updated or deleted:
                 self._had_news.add(page.part)
             state = outcomes.part_state(
