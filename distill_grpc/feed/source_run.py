@@ -165,15 +165,7 @@ class SourceRun:
             deleted = await items.delete_items(connection, self._user_id, gone)
             if counts.new or counts.updated or deleted:
                 self._had_news.add(page.part)
-            state = outcomes.part_state(
-                page,
-                self._parts.get(page.part),
-                had_news=page.part in self._had_news,
-                interval=self._interval,
-                now=now,
-                jitter=_jitter(),
-            )
-            await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
+            await self._store_part(connection, page, now)
             finished = page.last or page.failure is not None
             first = finished and page.part not in self._done
             await runs.add_progress(
@@ -189,12 +181,29 @@ class SourceRun:
             )
         if finished:
             self._done.add(page.part)
+        if page.ended:
+            self._parts.pop(page.part, None)
         if page.failure is not None:
             self._failed[page.part] = page.failure
             FAILURES.labels(self._name, page.failure.code).inc()
         ITEMS.labels(self._name, "new").inc(counts.new)
         ITEMS.labels(self._name, "updated").inc(counts.updated)
         ITEMS.labels(self._name, "deleted").inc(deleted)
+
+    async def _store_part(self, connection: AsyncConnection, page: Page, now: datetime) -> None:
+        """What is remembered of the page's part; nothing where the part has ended."""
+        if page.ended:
+            await connections.delete_part(connection, self._user_id, self._name, page.part)
+            return
+        state = outcomes.part_state(
+            page,
+            self._parts.get(page.part),
+            had_news=page.part in self._had_news,
+            interval=self._interval,
+            now=now,
+            jitter=_jitter(),
+        )
+        await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
 
     async def _conclude(self, failure: SourceFailure | None) -> Verdict:
         """Writes down how the account as a whole did."""

@@ -7,7 +7,7 @@ and failing independently of each other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -82,6 +82,9 @@ class Page:
     last: bool = True  # False: more pages of this part follow in this fetch
     unchanged: bool = False  # the platform said that nothing is new (304, same bytes)
     deleted: Sequence[str] = ()  # platform ids of items that are gone at the platform
+    ended: bool = (
+        False  # the part belongs to the account no more, such as a channel left: forget it
+    )
     gap: bool = False  # something between the last read and this one cannot be had any more
 
 
@@ -101,6 +104,10 @@ class FetchRequest:
     quiet_part_shows: int = 0
     user: str = ""  # for whom, as far as a budget that users share must know
     account: str = ""  # the account's name, as `identify` told it
+
+    def left(self, wanted: Collection[str]) -> list[str]:
+        """Known parts that are wanted no more; each is told as a page that `ended`."""
+        return [part for part in {**self.cursors, **self.since} if part not in wanted]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,6 @@ from distill_grpc.sources.registry import SourceContext
 
 # `2026-12-24 10:00:00 UTC`, or with an offset such as `+0100`
 _EXPIRY = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) (?:UTC|([+-]\d{4}))")
-_DAY = 86_400.0
 
 
 class GithubSource:
@@ -107,8 +106,7 @@ class GithubSource:
                 async for page in pages:
                     yield page
         for part in self._left(request, lists):
-            # A repository that is on no list any more: nothing of it is awaited.
-            yield Page(part=part, unchanged=True, min_interval=_DAY)
+            yield Page(part=part, ended=True)  # a repository that is on no list any more
 
     def _read(self, api: GithubApi, request: FetchRequest, part: str) -> AsyncGenerator[Page, None]:
         if part == github_inbox.PART:
@@ -130,11 +128,13 @@ class GithubSource:
         )
 
     def _left(self, request: FetchRequest, lists: Mapping[str, Json]) -> list[str]:
+        included = github_settings.included(request.settings)
         if self.parts(request.settings):
             return []  # the core forgets parts that the settings no longer name
+        if any(part in lists and lists[part] is None for part in included):
+            return []  # a list that was never read says nothing about what is not on it
         wanted = {f"{github_releases.PREFIX}{n}" for n in _all_repositories(request, lists)}
-        wanted |= set(github_settings.included(request.settings))
-        return [part for part in request.cursors if part not in wanted | request.skip]
+        return request.left(wanted.union(included))
 
 
 def _all_repositories(request: FetchRequest, lists: Mapping[str, Json]) -> list[str]:

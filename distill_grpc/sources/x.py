@@ -157,6 +157,8 @@ class XSource:
         if settings.get("own_lists"):
             more = await _own_lists(api, purse, me)
             named += [p for p in more if p not in named and p not in request.skip]
+            for part in request.left({*_named(settings), *more}):
+                yield Page(part=part, ended=True)  # a list that the user owns no more
         told: dict[int, int] = {}
         for part in named:
             cursor = request.cursors.get(part)

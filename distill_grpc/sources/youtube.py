@@ -41,7 +41,6 @@ from distill_grpc.sources.youtube_settings import (
     follows_subscriptions,
 )
 
-_DAY = 86_400.0
 _LIST_PAUSE = 6 * 3_600.0
 _MAX_PAGES = 200
 _A_CHANNEL = "UC_x5XG1OV2P6uZZ5FSM9Ttw"  # of Google; asked for where only a key is to be tried
@@ -115,11 +114,9 @@ class YoutubeSource:
             async with aclosing(breaker.guarded(part, self._read(api, request, part))) as pages:
                 async for page in pages:
                     yield page
-        if not self.parts(request.settings):
-            for part in request.cursors:
-                if part not in request.skip and part not in {*channels, SUBSCRIPTIONS}:
-                    # A channel that is not subscribed to any more: nothing of it is awaited.
-                    yield Page(part=part, unchanged=True, min_interval=_DAY)
+        if not self.parts(request.settings) and cursor is not None:
+            for part in request.left({*channels, SUBSCRIPTIONS}):
+                yield Page(part=part, ended=True)  # a channel that is not subscribed to any more
 
     async def _read(
         self, api: YoutubeApi, request: FetchRequest, part: str

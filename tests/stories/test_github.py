@@ -34,6 +34,7 @@ async def test_nothing_is_lost_doubled_or_asked_too_early(
         deleted = await _news_edits_and_deletions(life, github)
         await _a_limit(life, github)
         await _an_ended_token(life, github)
+        await _a_star_taken_away(life, github)
 
         known = {f"{kind}:{id_}" for kind, ids in github.served.items() for id_ in ids}
         assert set(await life.stored()) == known - deleted
@@ -111,3 +112,15 @@ async def _an_ended_token(life: Life, github: GithubServer) -> None:
     assert (again.status, again.body["state"]) == (200, "ok")
     assert (await life.sync())["status"] == "completed"
     assert f"thread:{after['id']}" in await life.stored()
+
+
+async def _a_star_taken_away(life: Life, github: GithubServer) -> None:
+    github.starred = []
+    assert (await life.sync())["status"] == "completed"
+    parts = [part["name"] for part in (await life.connection())["parts"]]
+    assert sorted(parts) == [
+        "notifications",
+        "received_events",
+        "releases:octo-org/octo-repo",
+        "starred",
+    ]
