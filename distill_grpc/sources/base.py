@@ -124,7 +124,11 @@ class Account:
 
 
 class Source(Protocol):
-    """A platform that Distill can read."""
+    """A platform that Distill can read.
+
+    One that has an address of its own may tell it as `root`, for `distill doctor`; one that holds
+    something open has `close()`.
+    """
 
     info: SourceInfo
 

@@ -46,9 +46,9 @@ class GithubSource:
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.github(context.api_urls.get("github")))
         self._context = context
-        self._root = context.api_urls.get("github", ROOT).rstrip("/")
-        web = URL(self._root)
-        self._site = "https://github.com" if self._root == ROOT else str(web.origin())
+        self.root = context.api_urls.get("github", ROOT).rstrip("/")
+        web = URL(self.root)
+        self._site = "https://github.com" if self.root == ROOT else str(web.origin())
         self._turns = Turns()
         self._refusals: dict[str, int] = {}
 
@@ -119,7 +119,7 @@ class GithubSource:
         return GithubApi(
             self._context.http,
             self._context.budgets,
-            self._root,
+            self.root,
             token,
             clock=time,
             refusals=self._refusals,

@@ -90,7 +90,7 @@ class XSource:
         self.info = replace(INFO, oauth=oauth.x(context.api_urls.get("x")))
         self._http = context.http
         self._budgets = context.budgets
-        self._root = context.api_urls.get("x", API)
+        self.root = context.api_urls.get("x", API)
         self._accounts: dict[str, str] = {}  # digest of a token → the user's id
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
@@ -178,7 +178,7 @@ class XSource:
         token = credentials.get("access_token")
         if not isinstance(token, str) or not token:
             raise NoPlatformAuth("There is no access token for X.", reason="no_token")
-        return XApi(self._http, self._budgets, root=self._root, token=token, now=now)
+        return XApi(self._http, self._budgets, root=self.root, token=token, now=now)
 
     async def _who(self, api: XApi) -> str:
         """The user's id; asked once for each token."""

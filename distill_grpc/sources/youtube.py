@@ -57,9 +57,9 @@ class YoutubeSource:
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.google(context.google_token_url))
         self._context = context
-        self._root = context.api_urls.get("youtube", ROOT)
-        own = self._root != ROOT
-        self._feeds = str(URL(self._root).origin() / "feeds/videos.xml") if own else ADDRESS
+        self.root = context.api_urls.get("youtube", ROOT)
+        own = self.root != ROOT
+        self._feeds = str(URL(self.root).origin() / "feeds/videos.xml") if own else ADDRESS
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
         """Raises `InvalidConnection` naming every wrong credential and setting."""
@@ -162,7 +162,7 @@ class YoutubeSource:
         return YoutubeApi(
             self._context.http,
             self._context.budgets,
-            self._root,
+            self.root,
             credentials,
             clock=time,
             user=user,
