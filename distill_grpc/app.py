@@ -37,9 +37,12 @@ from distill_grpc.feed.content_servicer import ContentServicer
 from distill_grpc.feed.discovery_servicer import DiscoveryServicer
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.store import state
+from distill_grpc.feed.subscribing import Subscriber
 from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
+from distill_grpc.feed.webhook_servicer import WebhookServicer
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.jobs.ticks import every
@@ -75,6 +78,7 @@ Ready = Callable[[], None]
 
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
+SUBSCRIBE_TICK = 5.0
 RETENTION_TICK = 600.0
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0
@@ -90,6 +94,7 @@ class Parts:
     policy: Policy
     keyring: Keyring
     summariser: Summariser
+    pushing: Pushing | None = None  # None: no platform can reach this service
 
 
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
@@ -149,11 +154,15 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
-    return [
+    ticks: list[tuple[float, str, Callable[[], Any]]] = [
         (SCHEDULE_TICK, "schedule", enqueue_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
     ]
+    if parts.pushing is not None:
+        subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
+        ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
+    return ticks
 
 
 @asynccontextmanager
@@ -200,6 +209,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             policy=_policy(settings),
             keyring=keyring,
             summariser=OfflineSummariser(),
+            pushing=Pushing(keyring, settings.public_url) if settings.public_url else None,
         )
 
 
@@ -270,7 +280,14 @@ def _servicers(
             parts.summariser,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
-            parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials
+            parts.engine,
+            parts.sources,
+            partial(_seal, parts.keyring),
+            open_credentials,
+            parts.pushing,
+        ),
+        "distill.v1.WebhookService": WebhookServicer(
+            parts.engine, parts.sources, parts.pushing, open_credentials
         ),
     }
 
@@ -340,6 +357,7 @@ def build_collector(parts: Parts) -> Collector:
         open_credentials=partial(_open_credentials, parts.keyring),
         enqueue_again=enqueue_again,
         make_summaries=make_summaries,
+        pushing=parts.pushing,
     )
 
 

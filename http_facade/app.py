@@ -108,6 +108,7 @@ class Facade:
                 request_id,
                 public=target.rpc.public,
                 simulate=self._settings.simulate,
+                also=target.rpc.headers,
             )
             message = await self._message(request, target, match, query)
             return route, await self._call(target, message, metadata, path)
@@ -138,8 +139,14 @@ class Facade:
         self, request: web.BaseRequest, endpoint: Endpoint, match: Match[Target], query: str
     ) -> Message:
         settings = self._settings
-        body = await read_body(request, limit=settings.body_limit, timeout=settings.body_timeout)
-        return endpoint.request(match.variables, query, body)
+        body = await read_body(
+            request,
+            limit=settings.body_limit,
+            timeout=settings.body_timeout,
+            json=not endpoint.takes_raw,
+        )
+        kind = request.headers.get("Content-Type", "")
+        return endpoint.request(match.variables, query, body, kind)
 
     async def _call(
         self, endpoint: Endpoint, message: Message, metadata: Mapping[str, str], path: str
@@ -150,13 +157,14 @@ class Facade:
             played = "x-distill-simulate" in metadata
             if is_health(rpc) and outcome.status.code in _AWAY and not played:
                 away = self._core_away.response(outcome.status)
-                return Answer(503, endpoint.reply(away))
+                return Answer(503, endpoint.reply(away)[0])
             return self._error(outcome.status, path, outcome.metadata)
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
         headers = {"Cache-Control": "no-cache"} if rpc.public and status == 200 else {}
-        return Answer(status, endpoint.reply(outcome.response), headers)
+        body, content_type = endpoint.reply(outcome.response)
+        return Answer(status, body, headers, content_type)
 
     async def _ask(
         self, rpc: contract.Rpc, message: Message, metadata: Mapping[str, str]

@@ -6,7 +6,7 @@ The core verifies the token itself and trusts no header that claims who is calli
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import uuid4
 
 from multidict import CIMultiDictProxy
@@ -18,6 +18,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _TRACE_STATE = re.compile(r"[\x20-\x7e]{1,512}", re.ASCII)
 _AUTHORIZATION = re.compile(r"[\x21-\x7e][\x20-\x7e]*", re.ASCII)
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,1000}", re.ASCII)
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}", re.ASCII)
 
 
@@ -28,12 +29,18 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def metadata(
-    headers: CIMultiDictProxy[str], identity: str, *, public: bool, simulate: bool
+    headers: CIMultiDictProxy[str],
+    identity: str,
+    *,
+    public: bool,
+    simulate: bool,
+    also: Iterable[str] = (),
 ) -> dict[str, str]:
     """The metadata of a call; raises `Refusal` (401) where the authorization is ambiguous.
 
     Two `Authorization` headers, or one that is no printable ASCII, could be read differently by
-    two readers: such a request is not let through to an RPC that needs one.
+    two readers: such a request is not let through to an RPC that needs one. `also` names the
+    headers that the RPC asks for; one that is ambiguous is left out.
     """
     carried = {"x-request-id": identity}
     tokens = headers.getall("Authorization", [])
@@ -51,4 +58,8 @@ def metadata(
         wanted = headers.get("X-Distill-Simulate")
         if wanted and _ERROR_CODE.fullmatch(wanted):
             carried["x-distill-simulate"] = wanted
+    for name in also:
+        values = headers.getall(name, [])
+        if len(values) == 1 and _PRINTABLE.fullmatch(values[0]):
+            carried[name] = values[0]
     return carried

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed.store import connections, watches
+from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.store import connections, pushes, watches
 from distill_grpc.sources.base import InvalidConnection, Source
 
 # Seals credentials for one row: (user, source, credentials) to what the row holds.
@@ -26,6 +27,7 @@ class Connected:
 
     row: Row[Any]
     parts: Sequence[Row[Any]]
+    pushed: Sequence[Row[Any]] = ()  # the endpoints that its platform may push to
 
 
 async def connect(
@@ -38,6 +40,7 @@ async def connect(
     seal: Seal,
     open_credentials: Open,
     now: datetime,
+    pushing: Pushing | None = None,
 ) -> Connected:
     """Stores a connection; what is None stays as it was. An active watch becomes due at once.
 
@@ -71,6 +74,8 @@ async def connect(
         for part in parts:
             await connections.upsert_part(connection, user_id, name, part, first_seen_at=now)
     await connections.forgive_parts(connection, user_id, name)
+    if pushing is not None:
+        await pushing.follow_account(connection, user_id, source, credentials, now)
     await watches.make_due(connection, user_id, now)
     return await get(connection, user_id, name)
 
@@ -80,20 +85,39 @@ async def get(connection: AsyncConnection, user_id: str, source: str) -> Connect
     row = await connections.get_connection(connection, user_id, source)
     if row is None:
         raise _not_connected(source)
-    return Connected(row, await connections.list_parts(connection, user_id, source))
+    return Connected(
+        row,
+        await connections.list_parts(connection, user_id, source),
+        await pushes.list_of_user(connection, user_id, source),
+    )
 
 
 async def list_all(connection: AsyncConnection, user_id: str) -> list[Connected]:
     """All connections of the user, by name."""
     rows = await connections.list_connections(connection, user_id)
     parts = await connections.list_parts(connection, user_id)
-    return [Connected(row, [p for p in parts if p.source == row.source]) for row in rows]
+    pushed = await pushes.list_of_user(connection, user_id)
+    return [
+        Connected(
+            row,
+            [part for part in parts if part.source == row.source],
+            [endpoint for endpoint in pushed if endpoint.source == row.source],
+        )
+        for row in rows
+    ]
 
 
-async def disconnect(connection: AsyncConnection, user_id: str, source: str) -> None:
-    """Deletes credentials and sync state at once; items stay. Raises NOT_FOUND."""
+async def disconnect(
+    connection: AsyncConnection, user_id: str, source: str, *, now: datetime
+) -> None:
+    """Deletes credentials and sync state at once; items stay. Raises NOT_FOUND.
+
+    Its platform's pushes are taken no more, and hubs are told so.
+    """
     if not await connections.delete_connection(connection, user_id, source):
         raise _not_connected(source)
+    await pushes.delete_of_account(connection, user_id, source)
+    await pushes.leave_orphans(connection, user_id, source, now)
 
 
 def _not_connected(source: str) -> DistillError:

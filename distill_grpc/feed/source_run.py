@@ -19,6 +19,7 @@ from distill_grpc.db.engine import is_timeout, is_unavailable
 from distill_grpc.errors import DistillError
 from distill_grpc.feed import ingesting, scheduling
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushed_parts import PushedParts
 from distill_grpc.feed.store import connections, items, runs
 from distill_grpc.sources.base import (
     FetchRequest,
@@ -71,6 +72,7 @@ class SourceRun:
     connection: Row[Any]
     open_credentials: Callable[[Row[Any]], Mapping[str, Any]]
     now: Callable[[], datetime]
+    pushed: PushedParts
     _parts: dict[str, Row[Any]] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
     _failed: dict[str, SourceFailure] = field(default_factory=dict)
@@ -86,6 +88,7 @@ class SourceRun:
             return Verdict(status, waiting)
         async with self.engine.connect() as connection:
             rows = await connections.list_parts(connection, self._user_id, self._name)
+            await self.pushed.load(connection)
         self._parts = {row.part: row for row in rows}
         try:
             request = self._request(now)
@@ -148,9 +151,12 @@ class SourceRun:
             counts = await items.upsert_items(connection, self._user_id, self._name, rows, now)
             if counts.new or counts.updated:
                 self._had_news.add(page.part)
-            await connections.upsert_part(
-                connection, self._user_id, self._name, page.part, **self._part_state(page, now)
+            missed = self.pushed.has_missed(
+                page, self._parts.get(page.part), new=counts.new, now=now
             )
+            state = self._part_state(page, now, missed=missed)
+            await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
+            await self.pushed.learn(connection, page, missed=missed, now=now)
             finished = page.last or page.failure is not None
             first = finished and page.part not in self._done
             await runs.add_progress(
@@ -171,7 +177,7 @@ class SourceRun:
         ITEMS.labels(self._name, "new").inc(counts.new)
         ITEMS.labels(self._name, "updated").inc(counts.updated)
 
-    def _part_state(self, page: Page, now: datetime) -> dict[str, Any]:
+    def _part_state(self, page: Page, now: datetime, *, missed: bool) -> dict[str, Any]:
         known = self._parts.get(page.part)
         state: dict[str, Any] = {"first_seen_at": now}
         if page.last or page.failure is not None:
@@ -199,6 +205,7 @@ class SourceRun:
                 self._interval,
                 quiet_reads=quiet,
                 min_interval=timedelta(seconds=page.min_interval),
+                pushed=not missed and self.pushed.relied_on(page.part, now),
                 now=now,
             ),
         }
@@ -239,6 +246,8 @@ class SourceRun:
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             await connections.update_connection(connection, self._user_id, self._name, **whole)
+            read = None if failure is None else list(self._done)
+            await self.pushed.read_until(connection, self.run.started_at, self._parts, read)
             await self._store_report(connection, verdict.status, verdict.failure)
         return verdict
 
@@ -285,7 +294,11 @@ class SourceRun:
     def _request(self, now: datetime) -> FetchRequest:
         times = {
             name: scheduling.PartTimes(
-                row.last_attempt_at, row.next_attempt_at, row.retry_at, row.permanent
+                row.last_attempt_at,
+                row.next_attempt_at,
+                row.retry_at,
+                row.permanent,
+                pushed=row.pushed_at is not None,
             )
             for name, row in self._parts.items()
         }

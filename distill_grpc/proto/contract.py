@@ -35,6 +35,7 @@ from distill_grpc.proto.distill.v1 import (
     options_pb2,
     sync_service_pb2,
     watch_service_pb2,
+    webhook_service_pb2,
 )
 
 # `google.rpc.ErrorInfo.domain` of every error.
@@ -46,6 +47,7 @@ FILES = (
     sync_service_pb2,
     content_service_pb2,
     connection_service_pb2,
+    webhook_service_pb2,
 )
 
 Described = Descriptor | EnumDescriptor | EnumValueDescriptor | FieldDescriptor | MethodDescriptor
@@ -66,6 +68,8 @@ class Rpc:
     statuses: tuple[int, ...]
     data_types: tuple[str, ...]
     requirements: str
+    headers: tuple[str, ...]
+    passes_over_unknown_parameters: bool
 
     @property
     def name(self) -> str:
@@ -173,6 +177,8 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
         statuses=tuple(own.statuses) or (200,),
         data_types=tuple(own.data_types),
         requirements=own.requirements,
+        headers=tuple(own.headers),
+        passes_over_unknown_parameters=own.passes_over_unknown_parameters,
     )
 
 

@@ -232,7 +232,10 @@ PLATFORMS: Mapping[str, Platform] = {
             description="Notifications, and what happens in the repositories and by the people followed.",
             oauth_scopes=("notifications", "read:user"),
             token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            credentials={"token": "A classic personal access token or an OAuth token"},
+            credentials={
+                "token": "A classic personal access token or an OAuth token",
+                "webhook_secret": "What the webhooks of repositories are signed with",
+            },
             limits=(
                 "5,000 requests an hour and user, of which Distill takes at most 1,000",
                 "X-Poll-Interval between two reads of an endpoint, normally 60 seconds",
@@ -259,6 +262,7 @@ PLATFORMS: Mapping[str, Platform] = {
             credentials={
                 "access_token": "An OAuth 2.0 user token",
                 "refresh_token": "Renews the access token, which lives for two hours",
+                "consumer_secret": "The app's secret, with which its webhook is signed",
             },
             limits=(
                 "Home timeline: 180 requests in 15 minutes and user, 3,200 posts or 7 days back",

@@ -28,6 +28,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNSUPPORTED_MEDIA_TYPE: _ClassVar[ErrorReason]
     UNAVAILABLE: _ClassVar[ErrorReason]
     DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
+    GONE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 NOT_WATCHING: ErrorReason
 NO_PLATFORM_AUTH: ErrorReason
@@ -46,6 +47,7 @@ PAYLOAD_TOO_LARGE: ErrorReason
 UNSUPPORTED_MEDIA_TYPE: ErrorReason
 UNAVAILABLE: ErrorReason
 DEADLINE_EXCEEDED: ErrorReason
+GONE: ErrorReason
 ERROR_FIELD_NUMBER: _ClassVar[int]
 error: _descriptor.FieldDescriptor
 

@@ -14,18 +14,22 @@ NOTES_FIELD_NUMBER: _ClassVar[int]
 notes: _descriptor.FieldDescriptor
 
 class RpcRules(_message.Message):
-    __slots__ = ("public", "errors", "statuses", "data_types", "requirements")
+    __slots__ = ("public", "errors", "statuses", "data_types", "requirements", "headers", "passes_over_unknown_parameters")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPES_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    PASSES_OVER_UNKNOWN_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     public: bool
     errors: _containers.RepeatedScalarFieldContainer[_errors_pb2.ErrorReason]
     statuses: _containers.RepeatedScalarFieldContainer[int]
     data_types: _containers.RepeatedScalarFieldContainer[str]
     requirements: str
-    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ...) -> None: ...
+    headers: _containers.RepeatedScalarFieldContainer[str]
+    passes_over_unknown_parameters: bool
+    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ..., headers: _Optional[_Iterable[str]] = ..., passes_over_unknown_parameters: _Optional[bool] = ...) -> None: ...
 
 class FieldNotes(_message.Message):
     __slots__ = ("default_json", "type", "format")
