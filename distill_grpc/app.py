@@ -78,7 +78,7 @@ Ready = Callable[[], None]
 
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
-SUBSCRIBE_TICK = 5.0
+SUBSCRIBE_TICK = 2.0
 RETENTION_TICK = 600.0
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -74,14 +73,10 @@ class PushedParts:
             )
 
     async def read_until(
-        self,
-        connection: AsyncConnection,
-        until: datetime,
-        parts: Mapping[str, Row[Any]],
-        done: list[str] | None,
+        self, connection: AsyncConnection, until: datetime, parts: list[str]
     ) -> None:
-        """Everything that was pushed up to `until` has been read: of the parts `done`, or of all."""
-        if any(row.pushed_at is not None for row in parts.values()):
+        """What was pushed for these parts up to `until` has been read."""
+        if parts:
             await pushes.clear_pushed(
-                connection, self.user_id, self.source, until=until, parts=done
+                connection, self.user_id, self.source, until=until, parts=parts
             )

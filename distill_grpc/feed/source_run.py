@@ -74,6 +74,7 @@ class SourceRun:
     now: Callable[[], datetime]
     pushed: PushedParts
     _parts: dict[str, Row[Any]] = field(default_factory=dict)
+    _skipped: frozenset[str] = frozenset()
     _done: set[str] = field(default_factory=set)
     _failed: dict[str, SourceFailure] = field(default_factory=dict)
     _had_news: set[str] = field(default_factory=set)
@@ -95,6 +96,7 @@ class SourceRun:
             named = self.source.parts(self.connection.settings) or tuple(self._parts)
         except Exception as error:
             return await self._conclude(self._meaning(error))
+        self._skipped = request.skip
         due = [part for part in named if part not in request.skip]
         self._remember_earlier_attempts(named)
         await self._report("running", None, parts_total=len(due) + len(self._done))
@@ -246,10 +248,21 @@ class SourceRun:
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             await connections.update_connection(connection, self._user_id, self._name, **whole)
-            read = None if failure is None else list(self._done)
-            await self.pushed.read_until(connection, self.run.started_at, self._parts, read)
+            await self.pushed.read_until(connection, self.run.started_at, self._read(failure))
             await self._store_report(connection, verdict.status, verdict.failure)
         return verdict
+
+    def _read(self, failure: SourceFailure | None) -> list[str]:
+        """The known parts that were pushed and need no more reading for it.
+
+        A source need not yield a page for every part that it looked at.
+        """
+        looked_at = self._done if failure is not None else self._parts.keys() - self._skipped
+        return [
+            name
+            for name, row in self._parts.items()
+            if row.pushed_at is not None and (name in looked_at or name in self._done)
+        ]
 
     def _told(self, failure: SourceFailure) -> str:
         """A failure in words; one of several parts is named, with how many fail like it."""

@@ -64,8 +64,8 @@ async def insert_endpoint(connection: AsyncConnection, **values: Any) -> bool:
     row = {"state": "pending", "failures": 0, "misses": 0, **values}
     row["part_key"] = part_key(row["part"])
     statement = insert(PushEndpoint).values(**row).on_conflict_do_nothing()
-    result: CursorResult[Any] = await connection.execute(statement)
-    return result.rowcount == 1
+    made = await connection.execute(statement.returning(PushEndpoint.id))
+    return made.one_or_none() is not None
 
 
 async def update_endpoint(
@@ -176,12 +176,13 @@ async def insert_delivery(
     connection: AsyncConnection, user_id: str, endpoint_id: UUID, delivery: str, now: datetime
 ) -> bool:
     """Remembers a delivery; False where it was delivered before."""
-    result: CursorResult[Any] = await connection.execute(
+    made = await connection.execute(
         insert(PushDelivery)
         .values(user_id=user_id, endpoint_id=endpoint_id, delivery=delivery, received_at=now)
         .on_conflict_do_nothing()
+        .returning(PushDelivery.delivery)
     )
-    return result.rowcount == 1
+    return made.one_or_none() is not None
 
 
 async def delete_deliveries_before(
@@ -233,18 +234,19 @@ async def clear_pushed(
     source: str,
     *,
     until: datetime,
-    parts: Sequence[str] | None,
+    parts: Sequence[str],
 ) -> None:
-    """What was pushed up to an instant has been read: for these parts, or for all of them."""
-    statement = update(ConnectionPart).where(
-        ConnectionPart.user_id == user_id,
-        ConnectionPart.source == source,
-        ConnectionPart.pushed_at <= until,
+    """What was pushed for these parts up to an instant has been read."""
+    await connection.execute(
+        update(ConnectionPart)
+        .where(
+            ConnectionPart.user_id == user_id,
+            ConnectionPart.source == source,
+            ConnectionPart.part_key.in_([part_key(part) for part in parts]),
+            ConnectionPart.pushed_at <= until,
+        )
+        .values(pushed_at=None)
     )
-    if parts is not None:
-        keys = [part_key(part) for part in parts]
-        statement = statement.where(ConnectionPart.part_key.in_(keys))
-    await connection.execute(statement.values(pushed_at=None))
 
 
 async def resume_polling(connection: AsyncConnection, user_id: str, source: str, part: str) -> None:

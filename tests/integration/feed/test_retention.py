@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from distill_grpc.feed import connecting, retention
 from distill_grpc.sources.base import Page
+from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World
 
@@ -28,8 +29,13 @@ async def enforce(world: World) -> dict[str, int]:
 
 async def filled(world: World, user: str) -> None:
     """A user with something in every table."""
+    if not isinstance(world.source, PushedSource):
+        world.sources = {"scripted": PushedSource(parts=("a",))}
     world.source.plays(Page(part="a", items=items("a", range(4), world.now())))
     await world.sync(await world.watch(user), user)
+    await world.connect(user, credentials={"webhook_secret": SECRET})
+    pushed = Pushed(world)
+    await pushed.deliver(pushed.key(await pushed.endpoint(user=user)))
     await world.sync(user=user, trigger="request", types=("content/summary/daily",))
 
 
@@ -47,7 +53,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 7
+    assert len(before) == 9
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)
@@ -102,7 +108,13 @@ async def test_any_number_goes_in_batches_of_any_size(
     await world.unwatch("user_1")
     await world.unwatch("user_2")
     world.ahead = WEEK + timedelta(minutes=1)
-    assert await enforce(world) == {"items": 45, "summaries": 0, "sync_runs": 3, "users": 2}
+    assert await enforce(world) == {
+        "items": 45,
+        "summaries": 0,
+        "sync_runs": 3,
+        "pushes": 0,
+        "users": 2,
+    }
 
 
 async def test_workers_that_tidy_up_at_the_same_time_do_not_disturb_each_other(
@@ -135,7 +147,7 @@ async def test_tidying_up_does_not_wait_for_a_page_that_is_being_stored(world: W
 async def test_a_disconnected_account_leaves_its_items_and_nothing_else(world: World) -> None:
     await filled(world, "user_1")
     async with world.engine.begin() as connection:
-        await connecting.disconnect(connection, "user_1", "scripted")
+        await connecting.disconnect(connection, "user_1", "scripted", now=world.now())
     left = await rows_of(world, "user_1")
     assert (left["connections"], left["connection_parts"]) == (0, 0)
     assert left["items"] == 4

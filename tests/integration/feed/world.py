@@ -21,6 +21,7 @@ from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.store import connections, runs, watches
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.llm.offline import OfflineSummariser
@@ -53,9 +54,18 @@ class World:
     ahead: timedelta = timedelta(0)
     keyring: Keyring = field(default_factory=lambda: Keyring([os.urandom(32)]))
 
+    @property
+    def pushing(self) -> Pushing:
+        """Our side of pushes, as if platforms reached us under a name."""
+        return Pushing(self.keyring, "https://distill.example.com")
+
     def now(self) -> datetime:
         """The instant of this world."""
         return datetime.now(UTC) + self.ahead
+
+    def open_credentials(self, row: Row[Any]) -> Mapping[str, Any]:
+        """What a connection's row seals."""
+        return app._open_credentials(self.keyring, row)
 
     @property
     def source(self) -> ScriptedSource:
@@ -76,6 +86,7 @@ class World:
             policy=self.policy,
             keyring=self.keyring,
             summariser=OfflineSummariser(),
+            pushing=self.pushing,
         )
         return replace(app.build_collector(parts), now=self.now)
 
@@ -95,8 +106,9 @@ class World:
                 credentials=credentials,
                 settings=settings,
                 seal=partial(app._seal, self.keyring),
-                open_credentials=partial(app._open_credentials, self.keyring),
+                open_credentials=self.open_credentials,
                 now=self.now(),
+                pushing=self.pushing,
             )
 
     async def watch(self, user: str = USER, **options: Any) -> UUID:
