@@ -58,8 +58,9 @@ function forwarded.authorization(headers)
   return "ambiguous"
 end
 
--- Takes away every header that the core must not see.
-function forwarded.strip(headers, grpc)
+-- Takes away every header that the core must not see. `also` is the set of those that the RPC asks for;
+-- one that is ambiguous is left out.
+function forwarded.strip(headers, grpc, also)
   local kept = {}
   local trace, state = single(headers, "traceparent"), single(headers, "tracestate")
   if trace and trace:find("^%x%x%-%x+%-%x+%-%x%x$") and #trace == 55 and trace == trace:lower() then
@@ -69,6 +70,10 @@ function forwarded.strip(headers, grpc)
   local simulate = single(headers, "x-distill-simulate")
   -- Outside mock mode the core ignores it.
   kept["x-distill-simulate"] = simulate and #simulate <= 64 and simulate:find("^[a-z_]+$") ~= nil
+  for name in pairs(also or {}) do
+    local value = single(headers, name)
+    kept[name] = value and #value <= 1000 and value:find("^[\32-\126]+$") ~= nil
+  end
   local doomed = {}
   for name in pairs(headers) do
     if not (KEPT[name] or kept[name] or (grpc and KEPT_GRPC[name])) then doomed[#doomed + 1] = name end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,12 +16,20 @@ from distill_grpc.proto.distill.v1 import content_service_pb2 as content
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as discovery
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
+from distill_grpc.proto.distill.v1 import webhook_service_pb2 as webhook
 
 Stub = Any
 
 
-def requests(job_id: str) -> Mapping[str, Message]:
-    """By wire name, in an order in which a new user can make them; `job_id` is a sync of theirs."""
+# What signs the pushes of a user's X account.
+CONSUMER_SECRET = "consumer-secret"
+
+
+def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
+    """By wire name, in an order in which a new user can make them.
+
+    `job_id` is a sync of theirs, `key` belongs to the webhook of their X account.
+    """
     put = connection.PutConnectionRequest(source="rss")
     put.settings.update({"pages": 1})
     today = clock.utc_now().date().isoformat()
@@ -29,6 +39,12 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.DiscoveryService/GetHealth": discovery.GetHealthRequest(),
         "/distill.v1.DiscoveryService/GetJwks": discovery.GetJwksRequest(),
         "/distill.v1.ConnectionService/PutConnection": put,
+        "/distill.v1.WebhookService/VerifyWebhook": webhook.VerifyWebhookRequest(
+            source="x", key=key, crc_token="token"
+        ),
+        "/distill.v1.WebhookService/ReceiveWebhook": webhook.ReceiveWebhookRequest(
+            source="x", key=key, body={"content_type": "application/json", "data": b"{}"}
+        ),
         "/distill.v1.ConnectionService/ListConnections": connection.ListConnectionsRequest(),
         "/distill.v1.ConnectionService/GetConnection": connection.GetConnectionRequest(
             source="rss"
@@ -45,6 +61,12 @@ def requests(job_id: str) -> Mapping[str, Message]:
         ),
         "/distill.v1.WatchService/Unwatch": watch.UnwatchRequest(),
     }
+
+
+def signature(body: bytes = b"{}") -> dict[str, str]:
+    """The metadata that prove a push of X."""
+    signed = hmac.digest(CONSUMER_SECRET.encode(), body, "sha256")
+    return {"x-twitter-webhooks-signature": f"sha256={base64.b64encode(signed).decode()}"}
 
 
 def method(channel: Any, rpc: contract.Rpc) -> Callable[..., Any]:

@@ -16,7 +16,10 @@ from tests.service import DOORS, Door, Service, start_service
 Json = Any
 
 CLOSED = [rpc for rpc in contract.rpcs() if not rpc.public]
-PUBLIC = {"/api", "/capabilities", "/health", "/.well-known/jwks.json"}
+PUBLIC = {
+    *("/api", "/capabilities", "/health", "/.well-known/jwks.json"),
+    "/webhooks/{source}/{key}",  # a signature proves who calls
+}
 BODIES = {"/distill.v1.ContentService/Search": {"query": "a"}}
 
 
@@ -27,7 +30,7 @@ def path_of(rpc: contract.Rpc) -> str:
     return path
 
 
-def test_only_discovery_is_public() -> None:
+def test_only_discovery_and_webhooks_are_public() -> None:
     assert {rpc.path for rpc in contract.rpcs() if rpc.public} == PUBLIC
 
 

@@ -23,7 +23,7 @@ from tests.service import DOORS, Door, Service, start_service
 
 Json = Any
 
-PUBLIC = [rpc.path for rpc in contract.rpcs() if rpc.public]
+PUBLIC = [rpc.path for rpc in contract.rpcs() if rpc.public and not rpc.path_fields]
 
 
 @pytest.fixture(scope="module")
