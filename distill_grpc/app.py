@@ -38,6 +38,7 @@ from distill_grpc.feed.discovery_servicer import DiscoveryServicer
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.receiving import Receiver
 from distill_grpc.feed.store import state
 from distill_grpc.feed.subscribing import Subscriber
 from distill_grpc.feed.sync_servicer import SyncServicer
@@ -287,7 +288,9 @@ def _servicers(
             parts.pushing,
         ),
         "distill.v1.WebhookService": WebhookServicer(
-            parts.engine, parts.sources, parts.pushing, open_credentials
+            parts.engine,
+            parts.sources,
+            Receiver(parts.pushing, open_credentials) if parts.pushing else None,
         ),
     }
 

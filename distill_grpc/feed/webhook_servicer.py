@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed.pushing import OpenCredentials, Pushing
+from distill_grpc.feed.receiving import Receiver
 from distill_grpc.proto.distill.v1 import webhook_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.sources.base import Source
@@ -19,37 +19,35 @@ from distill_grpc.sources.pushes import Answer
 
 @dataclass(frozen=True, slots=True)
 class WebhookServicer:
-    """Takes pushes. Without `pushing`, no platform can reach this service."""
+    """Takes pushes. Without `receiver`, no platform can reach this service."""
 
     engine: AsyncEngine
     sources: Mapping[str, Source]
-    pushing: Pushing | None
-    open_credentials: OpenCredentials
+    receiver: Receiver | None
 
     async def receive_webhook(self, request: pb.ReceiveWebhookRequest, call: Call) -> HttpBody:
         """See the contract."""
-        pushing, source = self._known(request.source)
+        receiver, source = self._known(request.source)
         async with self.engine.begin() as connection:
-            await pushing.receive(
+            await receiver.receive(
                 connection,
                 source,
                 request.key,
                 {name: call.metadata[name] for name in call.rpc.headers if name in call.metadata},
                 request.body.data,
-                open_credentials=self.open_credentials,
                 now=clock.utc_now(),
             )
         return HttpBody(content_type="text/plain; charset=utf-8")
 
     async def verify_webhook(self, request: pb.VerifyWebhookRequest, call: Call) -> HttpBody:  # noqa: ARG002
         """See the contract."""
-        pushing, source = self._known(request.source)
+        receiver, source = self._known(request.source)
         hub = request.hub
         if not hub.mode and not request.HasField("crc_token"):
             raise invalid_argument({"hub.mode": "or crc_token must be given"})
         async with self.engine.begin() as connection:
             if hub.mode:
-                answer = await pushing.confirm(
+                answer = await receiver.confirm(
                     connection,
                     source,
                     request.key,
@@ -61,20 +59,14 @@ class WebhookServicer:
                     now=clock.utc_now(),
                 )
             else:
-                answer = await pushing.respond(
-                    connection,
-                    source,
-                    request.key,
-                    request.crc_token,
-                    open_credentials=self.open_credentials,
-                )
+                answer = await receiver.respond(connection, source, request.key, request.crc_token)
         return _http(answer)
 
-    def _known(self, name: str) -> tuple[Pushing, Source]:
+    def _known(self, name: str) -> tuple[Receiver, Source]:
         source = self.sources.get(name)
-        if self.pushing is None or source is None:
+        if self.receiver is None or source is None:
             raise DistillError(ErrorReason.NOT_FOUND)
-        return self.pushing, source
+        return self.receiver, source
 
 
 def _http(answer: Answer) -> HttpBody:

@@ -23,13 +23,14 @@ from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.pushes import Forged, Push, digest, same
 
 YOUTUBE_HUB = "https://pubsubhubbub.appspot.com/subscribe"
-# How long a subscription is asked for, and how long one is believed at the most: a hub that forgets
-# it would be silent until then.
+# How long a subscription is asked for, and how long one is believed at the most (a hub that forgets it
+# would be silent until then) and at the least (one that grants seconds would be asked all the time).
 LEASE = timedelta(days=10)
+SHORTEST_LEASE = timedelta(minutes=5)
 LONGEST_LEASE = timedelta(days=14)
 # What a hub means that does not say.
 UNTOLD_LEASE = timedelta(days=1)
-MAX_ADDRESS = 1_000  # characters of a hub or topic
+MAX_ADDRESS = 1_000  # bytes of a hub or topic
 
 _METHODS = frozenset({"sha1", "sha256", "sha384", "sha512"})
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
@@ -59,7 +60,7 @@ class WebSub:
         topic = linked.get("self") or str(document.get("self") or "") or url
         if not hub and _is_youtube(url):
             hub = self._youtube_hub
-        usable = all(text.is_web_url(a) and len(a) <= MAX_ADDRESS for a in (hub, topic))
+        usable = all(text.is_web_url(a) and len(a.encode()) <= MAX_ADDRESS for a in (hub, topic))
         return (hub, topic) if usable else ("", "")
 
     async def ask(
@@ -108,7 +109,7 @@ def lease_of(seconds: int | None) -> timedelta:
     """How long a subscription is believed to last, by what its hub says."""
     if seconds is None:
         return UNTOLD_LEASE
-    return min(timedelta(seconds=min(seconds, 10**9)), LONGEST_LEASE)
+    return min(max(timedelta(seconds=min(seconds, 10**9)), SHORTEST_LEASE), LONGEST_LEASE)
 
 
 def _links(headers: Mapping[str, str], url: str) -> dict[str, str]:

@@ -70,11 +70,22 @@ async def insert_endpoint(connection: AsyncConnection, **values: Any) -> bool:
 
 async def update_endpoint(
     connection: AsyncConnection, user_id: str, endpoint_id: UUID, **values: Any
-) -> bool:
-    """Changes columns of an endpoint; False where it is gone."""
-    result: CursorResult[Any] = await connection.execute(
+) -> None:
+    """Changes columns of an endpoint."""
+    await connection.execute(
         update(PushEndpoint)
         .where(PushEndpoint.user_id == user_id, PushEndpoint.id == endpoint_id)
+        .values(**values)
+    )
+
+
+async def settle_endpoint(
+    connection: AsyncConnection, user_id: str, endpoint_id: UUID, **values: Any
+) -> bool:
+    """Changes columns by what a hub said; False where it has nothing to say any more."""
+    result: CursorResult[Any] = await connection.execute(
+        update(PushEndpoint)
+        .where(PushEndpoint.user_id == user_id, PushEndpoint.id == endpoint_id, _HERE)
         .values(**values)
     )
     return result.rowcount == 1

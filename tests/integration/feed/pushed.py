@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.receiving import Receiver
 from distill_grpc.feed.store import pushes
 from distill_grpc.feed.subscribing import Subscriber
 from distill_grpc.sources.github_webhooks import GithubWebhooks
@@ -31,6 +32,11 @@ class Pushed:
     @property
     def pushing(self) -> Pushing:
         return self.world.pushing
+
+    @property
+    def receiver(self) -> Receiver:
+        """What takes pushes."""
+        return Receiver(self.pushing, self.world.open_credentials)
 
     async def endpoint(
         self, part: str = "", user: str = USER, source: str = "scripted"
@@ -72,14 +78,8 @@ class Pushed:
     async def receive(self, key: str, headers: dict[str, str], body: bytes) -> None:
         """What POST /webhooks/{source}/{key} does."""
         async with self.world.engine.begin() as connection:
-            await self.pushing.receive(
-                connection,
-                self.world.source,
-                key,
-                headers,
-                body,
-                open_credentials=self.world.open_credentials,
-                now=self.world.now(),
+            await self.receiver.receive(
+                connection, self.world.source, key, headers, body, now=self.world.now()
             )
 
     async def confirm(self, row: Row[Any], **changes: Any) -> Answer:
@@ -91,7 +91,7 @@ class Pushed:
             "lease_seconds": 864_000,
         }
         async with self.world.engine.begin() as connection:
-            return await self.pushing.confirm(
+            return await self.receiver.confirm(
                 connection,
                 self.world.source,
                 self.key(row),

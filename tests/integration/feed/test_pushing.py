@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import connecting, pushing, syncing
+from distill_grpc.feed import connecting, pushing, receiving, syncing
 from distill_grpc.feed.store import pushes
 from distill_grpc.sources.base import Page, PlatformError, RateLimited
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
@@ -117,7 +117,7 @@ async def test_a_storm_of_pushes_brings_a_sync_every_ten_seconds(pushed: Pushed)
         ({"x-hub-signature-256": ""}, ErrorReason.AUTHENTICATION_FAILED),
         ({"key": "unknown"}, ErrorReason.NOT_FOUND),
         ({"key": ""}, ErrorReason.NOT_FOUND),
-        ({"body": b"x" * (pushing.MAX_BODY + 1)}, ErrorReason.PAYLOAD_TOO_LARGE),
+        ({"body": b"x" * (receiving.MAX_BODY + 1)}, ErrorReason.PAYLOAD_TOO_LARGE),
     ],
 )
 async def test_what_is_not_proven_has_no_effect(

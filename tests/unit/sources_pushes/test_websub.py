@@ -76,6 +76,7 @@ def test_a_feed_without_a_hub_has_none() -> None:
 )
 def test_what_is_no_usable_address_is_no_hub(hub: str) -> None:
     assert find(f"<{hub}>; rel=hub") == ("", "")
+    assert find(f"<{HUB}>; rel=hub, <https://a.example/{'ü' * 600}>; rel=self") == ("", "")
     assert find(f"<{HUB}>; rel=hub, <https://a.example/{'a' * 1000}>; rel=self") == ("", "")
 
 
@@ -115,9 +116,12 @@ def test_every_format_names_its_hub(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "days"), [(864_000, 10), (None, 1), (10**12, 14), (14 * 86_400 + 1, 14), (0, 0)]
+    ("seconds", "days"),
+    [(864_000, 10), (None, 1), (10**12, 14), (14 * 86_400 + 1, 14), (0, 1 / 288)],
 )
-def test_a_lease_is_believed_for_two_weeks_at_the_most(seconds: int | None, days: int) -> None:
+def test_a_lease_is_believed_for_five_minutes_to_two_weeks(
+    seconds: int | None, days: float
+) -> None:
     assert websub.lease_of(seconds) == timedelta(days=days)
 
 
