@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -210,6 +211,38 @@ async def test_a_push_during_a_sync_is_followed_by_another(pushed: Pushed) -> No
     assert "a-2" in await world.stored()
     world.ahead *= 2
     assert await run_due(world) == 0
+
+
+async def test_pushes_changes_and_syncs_at_the_same_time_do_not_lock_each_other_out(
+    pushed: Pushed,
+) -> None:
+    world = pushed.world
+    key = pushed.key(await pushed.endpoint())
+    steps = [Page(part=p, items=items(p, [n], world.now())) for n in range(10) for p in ("a", "b")]
+    world.source.plays(*(replace(step, last=n >= 18) for n, step in enumerate(steps)))
+
+    async def change() -> None:
+        for _ in range(5):
+            await world.connect(credentials=CREDENTIALS)
+            await tick(world)
+
+    async def sync() -> None:
+        for row in await world.ask("SELECT id FROM sync_runs WHERE status = 'queued'"):
+            await world.collector().run(USER, str(row.id))
+
+    await pushed.deliver(key, "first")
+    await tick(world)
+    async with asyncio.timeout(30):
+        await asyncio.gather(
+            *(pushed.deliver(key, f"d-{n}") for n in range(40)), change(), sync(), change(), sync()
+        )
+    assert len(await world.ask("SELECT 1 FROM push_deliveries")) == 41
+    for _ in range(3):  # every push is followed by a sync, sooner or later
+        world.ahead += timedelta(minutes=1)
+        await run_due(world)
+        await sync()
+    left = await world.ask("SELECT 1 FROM connection_parts WHERE pushed_at IS NOT NULL")
+    assert left == []
 
 
 async def test_pushes_to_who_does_not_watch_change_nothing(pushed: Pushed) -> None:
