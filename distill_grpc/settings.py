@@ -8,15 +8,37 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from distill_grpc.clock import parse_duration
 
+# Fields whose values may hold secrets, and are never shown.
+_SECRET = frozenset(
+    {
+        "encryption_keys",
+        "database_url",
+        "redis_url",
+        "service_jwt",
+        "token_service_url",
+        "github_api_url",
+        "youtube_api_url",
+        "x_api_url",
+        "google_token_url",
+    }
+)
 # What a flag may be; messages name 0 and 1 alone, which are enough to know.
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True)
 _FLAGS |= dict.fromkeys(("0", "false", "no", "off"), False)
@@ -52,6 +74,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
 
 
 class Settings(BaseSettings):
@@ -114,6 +137,22 @@ class Settings(BaseSettings):
         description="comma-separated keys for stored credentials, newest first, each 32 bytes in "
         "base64; unset: a key made in the data directory",
     )
+    token_service_url: OptionalText = Field(
+        None,
+        description="the central auth service that hands out platform tokens; unset: only "
+        "credentials stored here",
+    )
+    service_jwt: OptionalSecret = Field(None, description="bearer token for it")
+    github_api_url: OptionalText = Field(
+        None, description="GitHub's API root, such as an enterprise host; unset: the public one"
+    )
+    youtube_api_url: OptionalText = Field(
+        None, description="YouTube's API root; unset: the public one"
+    )
+    x_api_url: OptionalText = Field(None, description="X's API root; unset: the public one")
+    google_token_url: OptionalText = Field(
+        None, description="where Google's tokens are renewed; unset: the public address"
+    )
     api_calls_per_minute: int = Field(
         100, ge=1, le=1_000_000, description="incoming calls per user and minute"
     )
@@ -137,6 +176,17 @@ class Settings(BaseSettings):
     redis_url: OptionalText = Field(
         None,
         description="shared counters for a fleet; unset: shared by the processes of one machine",
+    )
+    trusted_proxies: Names = Field(
+        (),
+        description="addresses or networks of proxies, doors and facades whose `X-Forwarded-For` is "
+        "believed, comma-separated; unset: none",
+    )
+    logins_per_minute: int = Field(
+        20, ge=1, le=100_000, description="logins at `/api/v1` per address and minute"
+    )
+    registrations_per_hour: int = Field(
+        10, ge=1, le=100_000, description="new accounts at `/api/v1` per address and hour"
     )
     cors_origins: Names = Field(
         (), description="origins that browsers may call from, comma-separated, or `*`; unset: none"
@@ -199,11 +249,59 @@ class Settings(BaseSettings):
             raise ValueError("must have no query, fragment, user name or password")
         return value.rstrip("/")
 
+    @field_validator(
+        "token_service_url", "github_api_url", "youtube_api_url", "x_api_url", "google_token_url"
+    )
+    @classmethod
+    def _check_root(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        rule = "must be an http or https address without user name, query and fragment"
+        parts = urlsplit(value)
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError(rule) from None
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc) and port != 0
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+            raise ValueError(rule)
+        return value.rstrip("/")
+
+    @field_validator("service_jwt")
+    @classmethod
+    def _check_jwt(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else "-"
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("must be a token without spaces and line ends")
+        return value
+
+    @model_validator(mode="after")
+    def _token_service_needs_our_token(self) -> Settings:
+        if self.token_service_url is not None and self.service_jwt is None:
+            raise ValueError("DISTILL_SERVICE_JWT: must be set with DISTILL_TOKEN_SERVICE_URL")
+        return self
+
+    @property
+    def api_urls(self) -> dict[str, str]:
+        """The platforms' API roots that are not the public ones, by source."""
+        told = {"github": self.github_api_url, "youtube": self.youtube_api_url, "x": self.x_api_url}
+        return {name: url for name, url in told.items() if url is not None}
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("must be a Redis address, redis://host:port/0")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for text in value:
+                ip_network(text)
+        except ValueError:
+            raise ValueError("must be addresses or networks, such as 10.0.0.0/8, ::1") from None
         return value
 
     @field_validator("sync_frequency")
@@ -253,7 +351,8 @@ def load(**overrides: Any) -> Settings:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         rule = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"{variable(field)}: {_allowed(field, rule)}") from None
+        told = f"{variable(field)}: {_allowed(field, rule)}" if field else rule
+        raise SettingsError(told) from None
 
 
 def variable(field: str) -> str:
@@ -263,5 +362,4 @@ def variable(field: str) -> str:
 
 def _allowed(field: str, rule: str) -> str:
     shown = os.environ.get(variable(field), "")
-    secret = field in {"encryption_keys", "database_url", "redis_url"}
-    return rule if secret or not shown else f"{rule} (it is {shown!r})"
+    return rule if field in _SECRET or not shown else f"{rule} (it is {shown!r})"

@@ -56,6 +56,8 @@ class Route:
     body: str
     response_body: str
     public: bool
+    optional_token: bool
+    keyed: bool
     headers: tuple[str, ...]
     passes_over_unknown_parameters: bool
     request: Descriptor
@@ -128,6 +130,8 @@ class Image:
                     body=http.body,
                     response_body=http.response_body,
                     public=_own_rules(method).public,
+                    optional_token=_own_rules(method).optional_token,
+                    keyed=_own_rules(method).keyed,
                     headers=tuple(_own_rules(method).headers),
                     passes_over_unknown_parameters=_own_rules(
                         method
@@ -217,6 +221,8 @@ def _rpc(route: Route) -> dict[str, Any]:
         "method": route.method,
         "path": route.path,
         "public": route.public,
+        "optional_token": route.optional_token,
+        "keyed": route.keyed,
         "request": route.request.full_name,
         "variables": route.variables,
     }

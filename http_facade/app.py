@@ -121,9 +121,9 @@ class Facade:
             metadata = forwarded.metadata(
                 request.headers,
                 request_id,
-                public=target.rpc.public,
+                rpc=target.rpc,
+                peer=request.remote or "",
                 simulate=self._settings.simulate,
-                also=target.rpc.headers,
             )
             message = await self._message(request, target, match, query)
             return route, await self._call(target, message, metadata, path)
@@ -177,7 +177,9 @@ class Facade:
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
-        headers = {"Cache-Control": "no-cache"} if rpc.public and status == 200 else {}
+        # The same for everybody: may be kept, and asked for again.
+        for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
+        headers = {"Cache-Control": "no-cache"} if for_all and status == 200 else {}
         body, content_type = endpoint.reply(outcome.response)
         return Answer(status, body, headers, content_type)
 

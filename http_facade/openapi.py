@@ -61,10 +61,11 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         "tags": [rpc.service.name],
         "summary": text.partition(". ")[0].partition("\n")[0].rstrip("."),
         "description": text,
-        "security": [] if rpc.public else [{"bearer": []}],
+        "security": _security(rpc),
     }
     fields = rpc.descriptor.input_type.fields_by_name
-    parameters = [
+    parameters: list[dict[str, Any]] = [
+        *([_IDEMPOTENCY_KEY] if rpc.keyed else []),
         *(_parameter(name, fields[name], schemas, place="path") for name in rpc.path_fields),
         *(_parameter(name, f, schemas, place="query") for name, f in query_fields(rpc).items()),
         *({"name": name, "in": "header", "schema": {"type": "string"}} for name in rpc.headers),
@@ -75,6 +76,13 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         operation["requestBody"] = _body(rpc, schemas)
     operation["responses"] = _responses(rpc, schemas)
     return operation
+
+
+def _security(rpc: Rpc) -> list[dict[str, Any]]:
+    token: dict[str, Any] = {"bearer": []}
+    if rpc.optional_token:
+        return [{}, token]
+    return [] if rpc.public else [token]
 
 
 def _parameter(
@@ -167,6 +175,12 @@ def _headers(status: int) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Makes a repeated call answer as the first one with the key did, for 24 hours.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 _HEADERS: dict[str, Any] = {
     "X-Request-Id": {
         "description": "The request's id: the client's own, or a new one. Log lines carry it.",

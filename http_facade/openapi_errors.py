@@ -17,14 +17,21 @@ _EVERY = (
     ErrorReason.DEADLINE_EXCEEDED,
 )
 _WITH_TOKEN = (ErrorReason.AUTHENTICATION_FAILED, ErrorReason.RATE_LIMITED)
+_WITH_KEY = (
+    ErrorReason.REQUEST_IN_PROGRESS,
+    ErrorReason.IDEMPOTENCY_KEY_REUSED,
+    ErrorReason.CONFLICT,
+)
 _WITH_BODY = (ErrorReason.PAYLOAD_TOO_LARGE, ErrorReason.UNSUPPORTED_MEDIA_TYPE)
 
 
 def reasons_of(rpc: Rpc) -> list[int]:
     """Its own errors, then those that every call of its kind can meet."""
     common = [*_EVERY]
-    if not rpc.public:
+    if rpc.optional_token or not rpc.public:
         common += _WITH_TOKEN
+    if rpc.keyed:
+        common += _WITH_KEY
     if rpc.body:
         common += _WITH_BODY
     return [*rpc.errors, *common]

@@ -40,6 +40,7 @@ _BOUNDS = {
     "lt": "exclusiveMaximum",
 }
 _LENGTHS = {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern"}
+_FORMATS = {"uuid": "uuid", "email": "email"}
 _COUNTS = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
 
 
@@ -129,7 +130,8 @@ def _is_request(descriptor: Descriptor) -> bool:
 
 
 def _component(descriptor: Descriptor) -> str:
-    return str(descriptor.full_name).removeprefix("distill.").removeprefix("v1.")
+    name = str(descriptor.full_name).removeprefix("distill.").removeprefix("publishing.")
+    return name.removeprefix("v1.")
 
 
 def _text(field: FieldDescriptor) -> str:
@@ -157,6 +159,9 @@ def _add_rules(schema: Schema, rules: Any) -> None:
     kind = rules.WhichOneof("type")
     if kind == "string":
         _copy(schema, rules.string, _LENGTHS)
+        for name, keyword in _FORMATS.items():
+            if getattr(rules.string, name):
+                schema["format"] = keyword
     elif kind == "repeated":
         _copy(schema, rules.repeated, _COUNTS)
         if rules.repeated.HasField("items"):

@@ -143,7 +143,7 @@ const bodyEditor = (operation) => {
 
 const operationView = (spec, path, method, operation) => {
   const secured = operation.security.length > 0;
-  const fields = (operation.parameters || []).map(field);
+  const fields = (operation.parameters || []).filter((one) => one.in !== "header").map(field);
   const { editor, row } = bodyEditor(operation);
   const output = make("div", { attributes: { "aria-live": "polite" } });
   const button = make("button", { type: "submit" }, "Send");

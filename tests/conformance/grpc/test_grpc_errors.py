@@ -32,7 +32,7 @@ from tests.conformance.users import collected, watch
 from tests.service import Service, start_service
 
 REASONS = [value.name for value in ErrorReason.DESCRIPTOR.values if value.number]
-HTTP_OF_CODE = {3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 10: 409, 13: 500, 14: 503, 16: 401}
+HTTP_OF_CODE = {3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 10: 409, 13: 500, 14: 503, 16: 401}
 
 
 async def test_input_that_breaks_rules_is_named_by_field(idle: Service, user: str) -> None:

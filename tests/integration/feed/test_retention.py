@@ -9,16 +9,20 @@ import pytest
 from sqlalchemy import text
 
 from distill_grpc.feed import connecting, retention
+from distill_grpc.feed.budgets import PostgresBudgets, spending_for
+from distill_grpc.feed.store import tokens
 from distill_grpc.sources.base import Page
+from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World
 
+BUDGET = Budget(name="scripted.requests", strategy=SlidingWindow(limit=9, seconds=60))
 WEEK = timedelta(days=7)
 # Every table of ours that says whose a row is.
 OWNED = """
 SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE a.attname = 'user_id' AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+WHERE a.attname IN ('user_id', 'spender') AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
 ORDER BY 1
 """
 
@@ -37,12 +41,17 @@ async def filled(world: World, user: str) -> None:
     pushed = Pushed(world)
     await pushed.deliver(pushed.key(await pushed.endpoint(user=user)))
     await world.sync(user=user, trigger="request", types=("content/summary/daily",))
+    async with world.engine.begin() as connection:
+        await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
+    with spending_for(user):
+        await PostgresBudgets(world.engine).reserve(BUDGET, user)
 
 
 async def rows_of(world: World, user: str) -> dict[str, int]:
     counts = {}
     for (table,) in await world.ask(OWNED):
-        found = await world.ask(f"SELECT count(*) FROM {table} WHERE user_id = :user", user=user)
+        column = "spender" if table == "platform_budgets" else "user_id"
+        found = await world.ask(f"SELECT count(*) FROM {table} WHERE {column} = :user", user=user)
         counts[table] = int(found[0][0])
     return counts
 
@@ -108,13 +117,8 @@ async def test_any_number_goes_in_batches_of_any_size(
     await world.unwatch("user_1")
     await world.unwatch("user_2")
     world.ahead = WEEK + timedelta(minutes=1)
-    assert await enforce(world) == {
-        "items": 45,
-        "summaries": 0,
-        "sync_runs": 3,
-        "pushes": 0,
-        "users": 2,
-    }
+    counts = {"items": 45, "summaries": 0, "sync_runs": 3, "pushes": 0, "budgets": 0, "users": 2}
+    assert await enforce(world) == counts
 
 
 async def test_workers_that_tidy_up_at_the_same_time_do_not_disturb_each_other(

@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 from raw_server import PRIVATE, PUBLIC, Exchange, Names, Server
 
+from distill_grpc.sources.addresses import is_public
 from distill_grpc.sources.base import PlatformError
 from distill_grpc.sources.http import HttpClient
 
@@ -233,3 +234,30 @@ async def test_without_the_operators_word_the_private_network_is_closed(canary: 
         for host in (*PRIVATE, "localhost"):
             assert (await refused(client, canary.url(host=host))).reason == "private_address"
     assert canary.connections == 0
+
+
+@pytest.mark.parametrize("host", [form.strip("[]") for form in forms_of_loopback()])
+async def test_other_protocols_get_no_private_address_either(host: str) -> None:
+    async with HttpClient(allow_private_addresses=False) as client:
+        if host == "0127.0.0.1":
+            # The system reads it in octal, as 87.0.0.1; that is where it would lead.
+            assert all(map(is_public, await client.addresses_of(host)))
+            return
+        with pytest.raises(PlatformError) as refused:
+            await client.addresses_of(host)
+    assert refused.value.reason in REFUSALS
+
+
+async def test_other_protocols_get_all_checked_addresses() -> None:
+    async def lookup(host: str) -> Sequence[str]:
+        return {
+            "good.test": ["93.184.216.34", "2606:4700::1"],
+            "mixed.test": ["93.184.216.34", "::1"],
+        }[host]
+
+    async with HttpClient(allow_private_addresses=False, resolver=lookup) as client:
+        found = [str(address) for address in await client.addresses_of("good.test")]
+        assert found == ["93.184.216.34", "2606:4700::1"]
+        with pytest.raises(PlatformError) as refused:
+            await client.addresses_of("mixed.test")
+    assert refused.value.reason == "private_address"
