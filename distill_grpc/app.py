@@ -37,11 +37,15 @@ from distill_grpc.feed.content_servicer import ContentServicer
 from distill_grpc.feed.discovery_servicer import DiscoveryServicer
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.receiving import Receiver
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import state
+from distill_grpc.feed.subscribing import Subscriber
 from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.feed.watch_servicer import WatchServicer
+from distill_grpc.feed.webhook_servicer import WebhookServicer
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.jobs.ticks import every
@@ -88,6 +92,7 @@ Ready = Callable[[], None]
 
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
+SUBSCRIBE_TICK = 2.0
 RETENTION_TICK = 600.0
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0
@@ -106,6 +111,7 @@ class Parts:
     policy: Policy
     tokens: TokenKeeper
     summariser: Summariser
+    pushing: Pushing | None = None  # None: no platform can reach this service
 
 
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
@@ -175,13 +181,17 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
 
-    return [
+    ticks: list[tuple[float, str, Callable[[], Any]]] = [
         (SCHEDULE_TICK, "schedule", enqueue_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
         (SCHEDULE_TICK, "publication", publish_due),
         (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
+    if parts.pushing is not None:
+        subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
+        ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
+    return ticks
 
 
 @asynccontextmanager
@@ -246,6 +256,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
                 service=_token_service(settings, http),
             ),
             summariser=OfflineSummariser(),
+            pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
         )
 
 
@@ -346,7 +357,12 @@ def _servicers(
             parts.summariser,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
-            parts.engine, parts.sources, parts.tokens
+            parts.engine, parts.sources, parts.tokens, parts.pushing
+        ),
+        "distill.v1.WebhookService": WebhookServicer(
+            parts.engine,
+            parts.sources,
+            Receiver(parts.pushing, parts.tokens.vault.open_credentials) if parts.pushing else None,
         ),
     }
 
@@ -463,6 +479,7 @@ def build_collector(parts: Parts) -> Collector:
         tokens=parts.tokens,
         enqueue_again=enqueue_again,
         make_summaries=make_summaries,
+        pushing=parts.pushing,
     )
 
 

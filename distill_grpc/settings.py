@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     )
     http_address: str = Field("127.0.0.1:8080", description="the REST facade's address")
     grpc_address: str = Field("127.0.0.1:50051", description="the gRPC core's address")
+    public_url: OptionalText = Field(
+        None,
+        description="where platforms reach the REST facade, `https://…`, so that they can push; unset: "
+        "everything is polled",
+    )
     service_name: OptionalText = Field(
         None,
         description="name in `/api` and `/capabilities`; unset: `distill`, or `<source>-feeder` "
@@ -231,6 +236,18 @@ class Settings(BaseSettings):
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:
             raise ValueError("must be an http or https address")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > 500:
+            raise ValueError("must be an http or https address, https://distill.example.com")
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must have no query, fragment, user name or password")
+        return value.rstrip("/")
 
     @field_validator(
         "token_service_url", "github_api_url", "youtube_api_url", "x_api_url", "google_token_url"

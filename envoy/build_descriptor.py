@@ -24,6 +24,7 @@ from distill_grpc.proto.distill.v1 import errors_pb2, options_pb2
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIPTORS = ROOT / "distill_grpc" / "proto" / "descriptors.binpb"
 OWN_PACKAGE = "distill."
+RAW = "google.api.HttpBody"  # a body that is no JSON
 _VERBS = ("get", "put", "post", "delete", "patch")
 _KINDS = {
     FieldDescriptor.TYPE_INT32: "int32",
@@ -57,7 +58,10 @@ class Route:
     public: bool
     optional_token: bool
     keyed: bool
+    headers: tuple[str, ...]
+    passes_over_unknown_parameters: bool
     request: Descriptor
+    response: Descriptor
 
     @property
     def variables(self) -> list[str]:
@@ -128,7 +132,12 @@ class Image:
                     public=_own_rules(method).public,
                     optional_token=_own_rules(method).optional_token,
                     keyed=_own_rules(method).keyed,
+                    headers=tuple(_own_rules(method).headers),
+                    passes_over_unknown_parameters=_own_rules(
+                        method
+                    ).passes_over_unknown_parameters,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
+                    response=self._pool.FindMessageTypeByName(method.output_type.lstrip(".")),
                 )
 
 
@@ -218,8 +227,15 @@ def _rpc(route: Route) -> dict[str, Any]:
         "variables": route.variables,
     }
     elsewhere = {*route.variables, route.body}
-    in_query = [name for name in fields if route.body != "*" and name not in elsewhere]
-    told["query"] = {None: in_query, **dict.fromkeys(in_query, True)}
+    in_query = {
+        name: leaf
+        for field in route.request.fields
+        if route.body != "*" and field.name not in elsewhere
+        for name, leaf in _leaves(field)
+    }
+    told["query"] = {None: list(in_query), **{n: _field(leaf) for n, leaf in in_query.items()}}
+    told["headers"] = dict.fromkeys(route.headers, True)
+    told["passes_over_unknown"] = route.passes_over_unknown_parameters
     if route.body == "*":
         told["body"] = route.request.full_name
         told["in_path"] = dict.fromkeys(route.variables, True)
@@ -228,9 +244,22 @@ def _rpc(route: Route) -> dict[str, Any]:
         if inner is None:
             raise ValueError(f"{route.name}: the body {route.body!r} is no message")
         told["body"] = inner.full_name
+        told["takes_raw"] = inner.full_name == RAW
+    told["answers_raw"] = route.response.full_name == RAW
     if route.response_body:
         told["response_body"] = route.response_body
     return told
+
+
+def _leaves(field: FieldDescriptor) -> Iterator[tuple[str, FieldDescriptor]]:
+    """Names in a query string; fields of a message inside are named after it (google.api.http)."""
+    inner = field.message_type
+    if inner is None or field.is_repeated or inner.full_name.startswith("google.protobuf."):
+        yield field.name, field
+        return
+    for below in inner.fields:
+        for name, leaf in _leaves(below):
+            yield f"{field.name}.{name}", leaf
 
 
 def _messages(roots: Iterable[Descriptor]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.feed.policy import Policy
-from distill_grpc.feed.store import budgets, connections, items, runs, summaries, watches
+from distill_grpc.feed.pushing import REMEMBERED
+from distill_grpc.feed.store import budgets, connections, items, pushes, runs, summaries, watches
 
 log = structlog.get_logger()
 
@@ -35,6 +36,9 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         ),
         "sync_runs": await _in_batches(
             engine, lambda c: runs.delete_finished_before(c, now - policy.raw_retention, BATCH)
+        ),
+        "pushes": await _in_batches(
+            engine, lambda c: pushes.delete_deliveries_before(c, now - REMEMBERED, BATCH)
         ),
         "budgets": await _in_batches(
             engine, lambda c: budgets.delete_unused_since(c, now - BUDGETS_KEPT, BATCH)
@@ -69,6 +73,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await summaries.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
+                await pushes.delete_of_user(connection, user_id)
                 await budgets.delete_of_user(connection, user_id)
                 await watches.delete_watch(connection, user_id)
         purged += len(leaving)

@@ -41,6 +41,7 @@ from distill_grpc.proto.distill.v1 import (
     options_pb2,
     sync_service_pb2,
     watch_service_pb2,
+    webhook_service_pb2,
 )
 
 # `google.rpc.ErrorInfo.domain` of every error.
@@ -52,6 +53,7 @@ FILES = (
     sync_service_pb2,
     content_service_pb2,
     connection_service_pb2,
+    webhook_service_pb2,
     user_service_pb2,
     post_service_pb2,
     comment_service_pb2,
@@ -78,6 +80,8 @@ class Rpc:
     requirements: str
     optional_token: bool
     keyed: bool
+    headers: tuple[str, ...]
+    passes_over_unknown_parameters: bool
 
     @property
     def name(self) -> str:
@@ -192,6 +196,8 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
         requirements=own.requirements,
         optional_token=own.optional_token,
         keyed=own.keyed,
+        headers=tuple(own.headers),
+        passes_over_unknown_parameters=own.passes_over_unknown_parameters,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
@@ -19,12 +21,20 @@ from distill_grpc.proto.distill.v1 import content_service_pb2 as content
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as discovery
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
+from distill_grpc.proto.distill.v1 import webhook_service_pb2 as webhook
 
 Stub = Any
 
 
-def requests(job_id: str) -> Mapping[str, Message]:
-    """By wire name, in an order in which a new user can make them; `job_id` is a sync of theirs."""
+# What signs the pushes of a user's X account.
+CONSUMER_SECRET = "consumer-secret"
+
+
+def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
+    """By wire name, in an order in which a new user can make them.
+
+    `job_id` is a sync of theirs, `key` belongs to the webhook of their X account.
+    """
     put = connection.PutConnectionRequest(source="rss")
     put.settings.update({"pages": 1})
     today = clock.utc_now().date().isoformat()
@@ -34,6 +44,12 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.DiscoveryService/GetHealth": discovery.GetHealthRequest(),
         "/distill.v1.DiscoveryService/GetJwks": discovery.GetJwksRequest(),
         "/distill.v1.ConnectionService/PutConnection": put,
+        "/distill.v1.WebhookService/VerifyWebhook": webhook.VerifyWebhookRequest(
+            source="x", key=key, crc_token="token"
+        ),
+        "/distill.v1.WebhookService/ReceiveWebhook": webhook.ReceiveWebhookRequest(
+            source="x", key=key, body={"content_type": "application/json", "data": b"{}"}
+        ),
         "/distill.v1.ConnectionService/ListConnections": connection.ListConnectionsRequest(),
         "/distill.v1.ConnectionService/GetConnection": connection.GetConnectionRequest(
             source="rss"
@@ -108,11 +124,17 @@ def path_of(rpc: contract.Rpc) -> str:
     """The path of an RPC with something good in each variable."""
     path = rpc.path
     fields = rpc.descriptor.input_type.fields_by_name
-    known = {"period": "daily", "job_id": "sync_a", "source": "rss"}
+    known = {"period": "daily", "job_id": "sync_a", "source": "rss", "key": "key"}
     for name in rpc.path_fields:
         value = NOBODY if contract.rules(fields[name]).string.uuid else known[name]
         path = path.replace(f"{{{name}}}", value)
     return path
+
+
+def signature(body: bytes = b"{}") -> dict[str, str]:
+    """The metadata that prove a push of X."""
+    signed = hmac.digest(CONSUMER_SECRET.encode(), body, "sha256")
+    return {"x-twitter-webhooks-signature": f"sha256={base64.b64encode(signed).decode()}"}
 
 
 def method(channel: Any, rpc: contract.Rpc) -> Callable[..., Any]:
