@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.cleaning import clean_text, clean_title, host_of, links_in, same_address
 from distill_grpc.llm.furniture import is_furniture
+from distill_grpc.llm.injection import addresses_a_model
 from distill_grpc.llm.languages import Tokeniser
 from distill_grpc.llm.sentences import split_sentences
 from distill_grpc.llm.standing import fitness
@@ -38,6 +39,7 @@ class Reading:
     repeated: frozenset[str] = frozenset()  # sentences of the lead that are the voice's furniture
     weight: float = 1.0
     advertising: bool = False
+    steering: bool = False  # speaks to a model instead of a reader: kept away from models
 
     @property
     def id(self) -> str:
@@ -80,6 +82,9 @@ def _begin(document: Document, tokeniser: Tokeniser, span: int) -> Reading:
     start = document.text[:span]
     text = clean_text(start)
     title = clean_title(document.title, document.author)
+    steering = addresses_a_model(document.title) or addresses_a_model(start)
+    if steering and addresses_a_model(title):
+        title = ""
     language = tokeniser.language(document.language, f"{title} {text}")
     host = host_of(document.url)
     return Reading(
@@ -90,7 +95,12 @@ def _begin(document: Document, tokeniser: Tokeniser, span: int) -> Reading:
         outlet=(document.source, host),
         address=same_address(document.url),
         links=links_in(start),
-        lead=[s for s in split_sentences(text, language) if not is_furniture(s)],
+        lead=[
+            s
+            for s in split_sentences(text, language)
+            if not is_furniture(s) and not (steering and addresses_a_model(s))
+        ],
+        steering=steering,
     )
 
 
