@@ -30,13 +30,19 @@ from distill_grpc.auth import JwksKeys, LocalIssuer, TokenVerifier, TrustedIssue
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import CannotDecrypt, Keyring
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digesting, retention, syncing
+from distill_grpc.feed import digest_scheduling, periods, retention, syncing
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.connection_servicer import ConnectionServicer
 from distill_grpc.feed.content_servicer import ContentServicer
+from distill_grpc.feed.digest_mailing import DigestPost
+from distill_grpc.feed.digest_scheduling import DigestMaker
+from distill_grpc.feed.digest_servicer import DigestServicer
+from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.discovery_servicer import DiscoveryServicer
+from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.preference_servicer import PreferenceServicer
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
@@ -45,7 +51,12 @@ from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.jobs.ticks import every
 from distill_grpc.key_files import KeyFileError
 from distill_grpc.llm.base import Summariser
+from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.llm.openai import OpenAiSummariser
+from distill_grpc.mail.base import Mailer
+from distill_grpc.mail.logged import LogMailer
+from distill_grpc.mail.smtp import SmtpMailer
 from distill_grpc.ratelimit import CallLimiter, LocalCallLimiter, RedisCallLimiter
 from distill_grpc.rpc.access_log import access_log
 from distill_grpc.rpc.authentication import authentication
@@ -75,6 +86,8 @@ Ready = Callable[[], None]
 
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
+DIGEST_TICK = 5.0
+MAIL_TICK = 5.0
 RETENTION_TICK = 600.0
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0
@@ -90,6 +103,15 @@ class Parts:
     policy: Policy
     keyring: Keyring
     summariser: Summariser
+
+    @property
+    def digester(self) -> Digester:
+        """What makes summaries."""
+        return Digester(
+            engine=self.engine,
+            summariser=self.summariser,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
+        )
 
 
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
@@ -122,13 +144,22 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
     async with open_parts(settings, pool_timeout=WORKER_PATIENCE) as parts:
         collector = build_collector(parts)
         parts.queue.handle(syncing.SYNC_JOB, collector.run)
+        maker = DigestMaker(engine=parts.engine, digester=parts.digester)
+        parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
+        post = DigestPost(
+            engine=parts.engine,
+            mailer=_mailer(settings),
+            tokens=await _link_tokens(parts.engine),
+            sender=settings.mail_from,
+            public_url=_public_url(settings),
+        )
         async with asyncio.TaskGroup() as group:
             working = group.create_task(
                 parts.queue.work(stop, concurrency=settings.worker_concurrency)
             )
             ticks = [
                 group.create_task(every(seconds, name, task))
-                for seconds, name, task in _ticks(parts)
+                for seconds, name, task in _ticks(parts, post)
             ]
             ready()
             await working
@@ -136,10 +167,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
                 tick.cancel()
 
 
-def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
+def _ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callable[[], Any]]]:
     async def enqueue_due() -> None:
         async with parts.engine.begin() as connection:
             await syncing.enqueue_due(connection, parts.queue, clock.utc_now())
+
+    async def enqueue_digests() -> None:
+        async with parts.engine.begin() as connection:
+            await digest_scheduling.enqueue_due(connection, parts.queue, clock.utc_now())
 
     async def recover() -> None:
         await parts.queue.recover()
@@ -151,6 +186,8 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
 
     return [
         (SCHEDULE_TICK, "schedule", enqueue_due),
+        (DIGEST_TICK, "digests", enqueue_digests),
+        (MAIL_TICK, "mail", post.send_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
     ]
@@ -169,10 +206,47 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
             key = await state.get_or_insert_value(
                 connection, state.PAGE_TOKEN_KEY, secrets.token_bytes(32)
             )
+        links = await _link_tokens(parts.engine)
         yield Pipeline(
             _concerns(settings, _verifier(settings, issuer, stack), limiter),
-            _servicers(settings, parts, issuer, PageTokens(key), limiter),
+            _servicers(
+                settings,
+                parts,
+                issuer=issuer,
+                tokens=PageTokens(key),
+                links=links,
+                limiter=limiter,
+            ),
         )
+
+
+async def _link_tokens(engine: AsyncEngine) -> LinkTokens:
+    async with engine.begin() as connection:
+        key = await state.get_or_insert_value(
+            connection, state.LINK_TOKEN_KEY, secrets.token_bytes(32)
+        )
+    return LinkTokens(key)
+
+
+def _public_url(settings: Settings) -> str:
+    return settings.public_url or f"http://{settings.http_address}"
+
+
+def _mailer(settings: Settings) -> Mailer:
+    return SmtpMailer.from_url(settings.smtp_url) if settings.smtp_url else LogMailer()
+
+
+def _summariser(settings: Settings, stack: AsyncExitStack) -> Summariser:
+    if settings.summary_model is None:
+        return OfflineSummariser()
+    chat = Chat.open(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        model=settings.summary_model,
+        prices=Prices(settings.llm_input_price, settings.llm_output_price),
+    )
+    stack.push_async_callback(chat.close)
+    return OpenAiSummariser(chat)
 
 
 @asynccontextmanager
@@ -199,7 +273,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             sources=sources,
             policy=_policy(settings),
             keyring=keyring,
-            summariser=OfflineSummariser(),
+            summariser=_summariser(settings, stack),
         )
 
 
@@ -218,6 +292,7 @@ def _policy(settings: Settings) -> Policy:
         sync_min_interval=settings.sync_min_interval,
         raw_retention=settings.raw_retention,
         summary_retention=settings.summary_retention,
+        llm_daily_tokens=settings.llm_daily_tokens,
         connects_by_itself=settings.mock,
     )
 
@@ -238,8 +313,10 @@ def _concerns(settings: Settings, verifier: TokenVerifier, limiter: CallLimiter)
 def _servicers(
     settings: Settings,
     parts: Parts,
+    *,
     issuer: LocalIssuer,
     tokens: PageTokens,
+    links: LinkTokens,
     limiter: CallLimiter,
 ) -> dict[str, object]:
     """Each service of the contract by its full name."""
@@ -255,6 +332,7 @@ def _servicers(
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
             degraded_parts=partial(_degraded, limiter),
+            summary_model=settings.summary_model,
         ),
         "distill.v1.WatchService": WatchServicer(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
@@ -263,15 +341,16 @@ def _servicers(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
         ),
         "distill.v1.ContentService": ContentServicer(
-            parts.engine,
             parts.engine.execution_options(isolation_level="AUTOCOMMIT"),
             tokens,
             tuple(parts.sources),
-            parts.summariser,
+            parts.digester,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials
         ),
+        "distill.v1.PreferenceService": PreferenceServicer(parts.engine, tuple(parts.sources)),
+        "distill.v1.DigestService": DigestServicer(parts.engine, links, _public_url(settings)),
     }
 
 
@@ -325,9 +404,11 @@ def build_collector(parts: Parts) -> Collector:
     async def make_summaries(user_id: str, types: tuple[str, ...]) -> None:
         for name in types:
             now = clock.utc_now()
-            wanted = digesting.period(name.rsplit("/", 1)[1], None, "UTC", now)
+            wanted = periods.period(name.rsplit("/", 1)[1], None, "UTC", now)
+            # Who asked for the sync had credits; it is not begun without.
+            spender = Spender(credits_available=True, waits=False)
             try:
-                await digesting.get_summary(parts.engine, parts.summariser, user_id, wanted, now)
+                await parts.digester.get_summary(user_id, wanted, spender, now)
             except DistillError as error:
                 if error.reason != ErrorReason.SUMMARY_UNAVAILABLE:
                     raise

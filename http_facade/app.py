@@ -138,8 +138,14 @@ class Facade:
         self, request: web.BaseRequest, endpoint: Endpoint, match: Match[Target], query: str
     ) -> Message:
         settings = self._settings
-        body = await read_body(request, limit=settings.body_limit, timeout=settings.body_timeout)
-        return endpoint.request(match.variables, query, body)
+        body = await read_body(
+            request,
+            limit=settings.body_limit,
+            timeout=settings.body_timeout,
+            any_type=endpoint.rpc.takes_raw,
+        )
+        content_type = request.headers.get("Content-Type", "")
+        return endpoint.request(match.variables, query, body, content_type)
 
     async def _call(
         self, endpoint: Endpoint, message: Message, metadata: Mapping[str, str], path: str
@@ -150,13 +156,14 @@ class Facade:
             played = "x-distill-simulate" in metadata
             if is_health(rpc) and outcome.status.code in _AWAY and not played:
                 away = self._core_away.response(outcome.status)
-                return Answer(503, endpoint.reply(away))
+                return Answer(503, endpoint.reply(away)[0])
             return self._error(outcome.status, path, outcome.metadata)
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
         headers = {"Cache-Control": "no-cache"} if rpc.public and status == 200 else {}
-        return Answer(status, endpoint.reply(outcome.response), headers)
+        body, content_type = endpoint.reply(outcome.response)
+        return Answer(status, body, headers, content_type)
 
     async def _ask(
         self, rpc: contract.Rpc, message: Message, metadata: Mapping[str, str]

@@ -54,6 +54,20 @@ async def list_dates(
     return [(period, day) for period, day in await connection.execute(query)]
 
 
+async def list_kept(
+    connection: AsyncConnection, user_id: str, period: str, limit: int
+) -> Sequence[Row[Any]]:
+    """Kept summaries of a kind, newest first; of one date, the one made last."""
+    latest = (
+        select(summaries)
+        .where(Summary.user_id == user_id, Summary.period == period)
+        .distinct(Summary.date)
+        .order_by(Summary.date.desc(), Summary.generated_at.desc())
+        .limit(limit)
+    )
+    return (await connection.execute(latest)).all()
+
+
 async def count_summaries(connection: AsyncConnection, user_id: str) -> int:
     """Summaries kept for a user."""
     query = select(func.count()).select_from(Summary).where(Summary.user_id == user_id)
