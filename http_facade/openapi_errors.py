@@ -17,7 +17,6 @@ _EVERY = (
     ErrorReason.DEADLINE_EXCEEDED,
 )
 _WITH_TOKEN = (ErrorReason.AUTHENTICATION_FAILED, ErrorReason.RATE_LIMITED)
-_WITH_BODY = (ErrorReason.PAYLOAD_TOO_LARGE, ErrorReason.UNSUPPORTED_MEDIA_TYPE)
 
 
 def reasons_of(rpc: Rpc) -> list[int]:
@@ -26,7 +25,9 @@ def reasons_of(rpc: Rpc) -> list[int]:
     if not rpc.public:
         common += _WITH_TOKEN
     if rpc.body:
-        common += _WITH_BODY
+        common.append(ErrorReason.PAYLOAD_TOO_LARGE)
+    if rpc.body and not rpc.takes_raw:
+        common.append(ErrorReason.UNSUPPORTED_MEDIA_TYPE)
     return [*rpc.errors, *common]
 
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import CursorResult, Row, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed.models import Summary
@@ -61,7 +61,7 @@ async def list_kept(
     latest = (
         select(summaries)
         .where(Summary.user_id == user_id, Summary.period == period)
-        .distinct(Summary.date)
+        .ext(distinct_on(Summary.date))
         .order_by(Summary.date.desc(), Summary.generated_at.desc())
         .limit(limit)
     )
