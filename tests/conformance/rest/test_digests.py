@@ -44,7 +44,7 @@ async def with_stories(service: Service, user: str) -> str:
         user,
         *(
             story(
-                n, ago=day, title=title, content=text, author=f"Author {n}", ai_tags=[title.lower()]
+                n, ago=day, title=title, content=text, author=f"Author {n}", tags=(title.lower(),)
             )
             for n, (title, text) in enumerate(texts.items())
         ),
