@@ -56,6 +56,7 @@ class Route:
     response_body: str
     public: bool
     request: Descriptor
+    answers_raw: bool  # with a body of its own type instead of JSON
 
     @property
     def variables(self) -> list[str]:
@@ -125,6 +126,7 @@ class Image:
                     response_body=http.response_body,
                     public=_own_rules(method).public,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
+                    answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
                 )
 
 
@@ -224,7 +226,7 @@ def _rpc(route: Route) -> dict[str, Any]:
         told["body"] = inner.full_name
         if inner.full_name == contract.RAW_BODY:
             told["takes_raw"] = True
-    if contract.rpc(route.name).answers_raw:
+    if route.answers_raw:
         told["answers_raw"] = True
     if route.response_body:
         told["response_body"] = route.response_body
