@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ Checkpoint = Callable[[], None]  # called between steps; may raise to abandon th
 
 _LEADS = 4_000_000  # characters that are read of all documents' beginnings together
 _LEAD_LEAST, _LEAD_MOST = 400, 2_000  # … and of each
+_ANCHOR = re.compile(r"\d[\d.,:]*\d|\d|(?<=[\w,;:)] )[^\W\d_a-z][\w'’-]+")  # noqa: RUF001 -- an apostrophe
 REPEATED = 3  # a sentence in so many texts of one voice is its furniture
 
 
@@ -35,6 +37,7 @@ class Reading:
     links: tuple[str, ...]
     lead: list[str]  # the first sentences, furniture left out
     bag: Counter[str] = field(default_factory=Counter)  # terms of title (twice) and lead
+    anchors: frozenset[str] = frozenset()  # names and numbers in the lead
     vector: Vector = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()  # sentences of the lead that are the voice's furniture
     weight: float = 1.0
@@ -120,11 +123,17 @@ def _without_furniture(readings: list[Reading]) -> list[Reading]:
     return readings
 
 
+def _anchors(sentences: Sequence[str]) -> frozenset[str]:
+    """Numbers, and words that are capitalised inside a sentence."""
+    return frozenset(word.casefold() for s in sentences for word in _ANCHOR.findall(s))
+
+
 def _count_terms(reading: Reading, tokeniser: Tokeniser) -> None:
     bag = Counter(tokeniser.terms(" ".join(reading.lead), reading.language))
     for term in tokeniser.terms(reading.title, reading.language):
         bag[term] += 2
     reading.bag = bag
+    reading.anchors = _anchors(reading.lead)
 
 
 def can_stand(reading: Reading) -> bool:

@@ -48,6 +48,7 @@ class OpenAiServer:
     model: Model
     refuses: tuple[str, ...] = ()  # parts of the API that this server lacks
     requests: list[Json] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
     counted: int = 0  # tokens that were told as usage
     url: str = ""
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,6 +75,7 @@ class OpenAiServer:
         prompt = sum(len(m["content"]) for m in self.requests[-1]["messages"]) // 4
         completion = len(content or "") // 4 + 1
         self.counted += prompt + completion
+        self.answers.append(content or "")
         message = {"role": "assistant", "content": content, "refusal": None}
         message |= choice.pop("message", {})
         return web.json_response(
@@ -93,6 +95,16 @@ class OpenAiServer:
                 },
             }
         )
+
+
+def read_sentences(server: OpenAiServer) -> list[str]:
+    """Everything that the model said in the form that was asked for."""
+    return [
+        sentence["text"]
+        for content in server.answers
+        for statement in json.loads(content)["statements"]
+        for sentence in statement["sentences"]
+    ]
 
 
 def refusal(status: int, message: str, code: str, **headers: str) -> web.Response:
