@@ -331,7 +331,7 @@ def _servicers(
             calls_per_minute=settings.api_calls_per_minute,
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
-            degraded_parts=partial(_degraded, limiter),
+            degraded_parts=partial(_degraded, limiter, parts.summariser),
             summary_model=settings.summary_model,
         ),
         "distill.v1.WatchService": WatchServicer(
@@ -390,8 +390,11 @@ def _limiter(settings: Settings) -> CallLimiter:
     return RedisCallLimiter(settings.redis_url, limit=limit, fallback=local)
 
 
-def _degraded(limiter: CallLimiter) -> dict[str, str]:
-    return {"redis": limiter.degraded} if limiter.degraded else {}
+def _degraded(limiter: CallLimiter, summariser: Summariser) -> dict[str, str]:
+    found = {"redis": limiter.degraded} if limiter.degraded else {}
+    if isinstance(summariser, OpenAiSummariser) and summariser.degraded:
+        found["llm"] = f"digests are made offline ({summariser.degraded})"
+    return found
 
 
 def build_collector(parts: Parts) -> Collector:

@@ -152,9 +152,6 @@ class Settings(BaseSettings):
     summary_model: OptionalText = Field(
         None, description="the model that writes digests; unset: they are extracted offline"
     )
-    embedding_model: OptionalText = Field(
-        None, description="the model for embeddings; unset: none are made"
-    )
     llm_daily_tokens: int = Field(
         200_000, ge=0, le=1_000_000_000, description="tokens that one user may use on one day (UTC)"
     )

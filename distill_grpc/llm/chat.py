@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import httpx2
 import openai
 import orjson
 import structlog
@@ -130,6 +131,11 @@ class Chat:
                 ) from None
             except openai.APIConnectionError as error:
                 log.warning("llm_unreachable", model=self.model, error=type(error).__name__)
+                raise ChatFailed("unavailable", charged=True) from None
+            except httpx2.TimeoutException:
+                raise ChatFailed("timeout", charged=True) from None
+            except httpx2.HTTPError as error:  # while the body is read, the SDK looks no longer
+                log.warning("llm_broke_off", model=self.model, error=type(error).__name__)
                 raise ChatFailed("unavailable", charged=True) from None
             except openai.OpenAIError as error:
                 log.warning("llm_failed", model=self.model, error=type(error).__name__)

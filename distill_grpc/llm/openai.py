@@ -51,6 +51,7 @@ class OpenAiSummariser:
         self.name = chat.model
         self._chat = chat
         self._offline_name = offline_name
+        self.degraded = ""  # why the last digest had to do without the model
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -76,6 +77,8 @@ class OpenAiSummariser:
             raise _first(group) from None
         if work.failures:
             log.warning("llm_digest_incomplete", model=self.name, why=sorted(set(work.failures)))
+        asked = [why for why in work.failures if why not in {"budget", "ungrounded"}]
+        self.degraded = asked[0] if asked and not work.written else ""
         if not work.written:
             return extracts(made, f"{_FALLBACK}:{self._offline_name}")
         return _digest(made, work, self.name)

@@ -8,6 +8,7 @@ the test: `honest`, every fault of `FAULTS`, or `obedient`, which does what any 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,6 +52,7 @@ class OpenAiServer:
     answers: list[str] = field(default_factory=list)
     counted: int = 0  # tokens that were told as usage
     url: str = ""
+    current: web.BaseRequest = field(init=False)
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -68,6 +70,7 @@ class OpenAiServer:
                     400, f"Unsupported: '{lacking}' in response_format or parameters", ""
                 )
         self.requests.append(body)
+        self.current = request
         return await self.model(self, body)
 
     def answer(self, content: str | None, **choice: Json) -> web.Response:
@@ -201,6 +204,25 @@ async def _slow(server: OpenAiServer, _body: Json) -> web.StreamResponse:
     return server.answer("")
 
 
+async def _breaking_off(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(_server.current)
+    await response.write(b'{"choices": [')
+    assert _server.current.transport is not None
+    _server.current.transport.close()
+    return response
+
+
+async def _trickling(server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(server.current)
+    with contextlib.suppress(ConnectionResetError):
+        while not server.release.is_set():
+            await response.write(b" ")
+            await asyncio.sleep(0.2)
+    return response
+
+
 async def _rate_limited(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
     return refusal(429, "Rate limit reached", "rate_limit_exceeded", **{"Retry-After": "0"})
 
@@ -252,6 +274,8 @@ FAULTS: dict[str, Model] = {
     "429 with a short wait": _rate_limited,
     "429 with a long wait": _rate_limited_long,
     "500": _broken,
+    "connection breaks": _breaking_off,
+    "a byte now and then": _trickling,
     "a page instead of JSON": _page,
     "empty": _content(""),
     "no content": _content(None),
