@@ -219,14 +219,16 @@ async def test_an_error_of_ours_travels_whole(
 async def test_a_caller_who_is_unknown_goes_no_further(
     transport: Transport, servicer: Servicer
 ) -> None:
-    for rpc in contract.rpcs():
+    # An empty request is valid for all but those with a secret in their path.
+    called = [rpc for rpc in contract.rpcs() if not (rpc.public and rpc.path_fields)]
+    for rpc in called:
         outcome = await transport.call(rpc, rpc.request_class(), {}, 5.0)
         if rpc.public:
             assert outcome.response is not None
         else:
             assert outcome.status is not None
             assert info(outcome).reason == "AUTHENTICATION_FAILED"
-    assert len(servicer.requests) == sum(rpc.public for rpc in contract.rpcs())
+    assert len(servicer.requests) == sum(rpc.public for rpc in called)
 
 
 async def test_authentication_comes_before_validation(
