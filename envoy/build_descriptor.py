@@ -55,6 +55,8 @@ class Route:
     body: str
     response_body: str
     public: bool
+    optional_token: bool
+    keyed: bool
     request: Descriptor
     answers_raw: bool  # with a body of its own type instead of JSON
 
@@ -125,6 +127,8 @@ class Image:
                     body=http.body,
                     response_body=http.response_body,
                     public=_own_rules(method).public,
+                    optional_token=_own_rules(method).optional_token,
+                    keyed=_own_rules(method).keyed,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
                     answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
                 )
@@ -210,6 +214,8 @@ def _rpc(route: Route) -> dict[str, Any]:
         "method": route.method,
         "path": route.path,
         "public": route.public,
+        "optional_token": route.optional_token,
+        "keyed": route.keyed,
         "request": route.request.full_name,
         "variables": route.variables,
     }

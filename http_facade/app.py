@@ -84,10 +84,11 @@ class Facade:
         self._record(request.method, route, answer.status, time.perf_counter() - began, request_id)
         return response
 
-    def refuse_garbage(self, message: str) -> web.Response:
-        """The response to bytes that are no HTTP request."""
+    def refuse_garbage(self, message: str, http_status: int) -> web.Response:
+        """The response to bytes that are no HTTP request, or too many of them."""
         status = status_of(ErrorReason.INVALID_ARGUMENT, message)
-        answer = self._error(status, "/", headers={"Connection": "close"})
+        asked = {"x-http-code": str(http_status)}
+        answer = self._error(status, "/", asked, headers={"Connection": "close"})
         request_id = forwarded.request_id({})
         self._record("", _UNMATCHED, answer.status, 0.0, request_id)
         return to_response(answer, request_id)
@@ -121,7 +122,8 @@ class Facade:
             metadata = forwarded.metadata(
                 request.headers,
                 request_id,
-                public=target.rpc.public,
+                rpc=target.rpc,
+                peer=request.remote or "",
                 simulate=self._settings.simulate,
             )
             message = await self._message(request, target, match, query)
@@ -176,7 +178,9 @@ class Facade:
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
-        headers = {"Cache-Control": "no-cache"} if rpc.public and status == 200 else {}
+        # The same for everybody: may be kept, and asked for again.
+        for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
+        headers = {"Cache-Control": "no-cache"} if for_all and status == 200 else {}
         body, content_type = endpoint.reply(outcome.response)
         return Answer(status, body, headers, content_type)
 

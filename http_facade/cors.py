@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 _ALLOWED_HEADERS = (
-    "Authorization, Content-Type, X-Request-Id, X-Distill-Simulate, Traceparent, Tracestate"
+    "Authorization, Content-Type, Idempotency-Key, X-Request-Id, X-Distill-Simulate, Traceparent, "
+    "Tracestate"
 )
 _EXPOSED_HEADERS = "X-Request-Id, Retry-After"
 _MAX_AGE = "600"

@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 
 from distill_grpc.proto import contract
 from distill_grpc.proto.contract import Rpc
+from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade.openapi_errors import error_schemas, narrowed, reasons_of
 from http_facade.openapi_schemas import Schemas, is_required
 from http_facade.settings import FacadeSettings
@@ -18,6 +19,7 @@ from http_facade.transcode import body_type, query_fields
 # What is no JSON: OpenAPI 3.1 leaves the schema of bytes empty.
 _ANY_BYTES: dict[str, Any] = {}
 _RETRIED = frozenset({429, 503})
+_TOO_LONG = (414, 431)  # the address, the headers: the door's own refusals of what it cannot read
 
 
 def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
@@ -60,10 +62,11 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         "tags": [rpc.service.name],
         "summary": text.partition(". ")[0].partition("\n")[0].rstrip("."),
         "description": text,
-        "security": [] if rpc.public else [{"bearer": []}],
+        "security": _security(rpc),
     }
     fields = rpc.descriptor.input_type.fields_by_name
-    parameters = [
+    parameters: list[dict[str, Any]] = [
+        *([_IDEMPOTENCY_KEY] if rpc.keyed else []),
         *(_parameter(fields[name], schemas, place="path") for name in rpc.path_fields),
         *(_parameter(field, schemas, place="query") for field in query_fields(rpc)),
     ]
@@ -73,6 +76,13 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         operation["requestBody"] = _body(rpc, schemas)
     operation["responses"] = _responses(rpc, schemas)
     return operation
+
+
+def _security(rpc: Rpc) -> list[dict[str, Any]]:
+    token: dict[str, Any] = {"bearer": []}
+    if rpc.optional_token:
+        return [{}, token]
+    return [] if rpc.public else [token]
 
 
 def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str) -> dict[str, Any]:
@@ -131,6 +141,8 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     reasons: dict[int, list[int]] = {}
     for reason in dict.fromkeys(reasons_of(rpc)):
         reasons.setdefault(int(contract.error_rules(reason).http_status), []).append(reason)
+    for status in _TOO_LONG:
+        reasons[status] = [ErrorReason.INVALID_ARGUMENT]
     answers: dict[str, Any] = {}
     for status in sorted({*rpc.statuses, *reasons}):
         choices, said = [], []
@@ -160,6 +172,12 @@ def _headers(status: int) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Makes a repeated call answer as the first one with the key did, for 24 hours.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 _HEADERS: dict[str, Any] = {
     "X-Request-Id": {
         "description": "The request's id: the client's own, or a new one. Log lines carry it.",

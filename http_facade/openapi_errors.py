@@ -17,13 +17,20 @@ _EVERY = (
     ErrorReason.DEADLINE_EXCEEDED,
 )
 _WITH_TOKEN = (ErrorReason.AUTHENTICATION_FAILED, ErrorReason.RATE_LIMITED)
+_WITH_KEY = (
+    ErrorReason.REQUEST_IN_PROGRESS,
+    ErrorReason.IDEMPOTENCY_KEY_REUSED,
+    ErrorReason.CONFLICT,
+)
 
 
 def reasons_of(rpc: Rpc) -> list[int]:
     """Its own errors, then those that every call of its kind can meet."""
     common = [*_EVERY]
-    if not rpc.public:
+    if rpc.optional_token or not rpc.public:
         common += _WITH_TOKEN
+    if rpc.keyed:
+        common += _WITH_KEY
     if rpc.body:
         common.append(ErrorReason.PAYLOAD_TOO_LARGE)
     if rpc.body and not rpc.takes_raw:

@@ -40,6 +40,7 @@ _BOUNDS = {
     "lt": "exclusiveMaximum",
 }
 _LENGTHS = {"min_len": "minLength", "max_len": "maxLength", "pattern": "pattern"}
+_FORMATS = {"uuid": "uuid", "email": "email"}
 _COUNTS = {"min_items": "minItems", "max_items": "maxItems", "unique": "uniqueItems"}
 
 
@@ -96,12 +97,16 @@ class Schemas:
         text = contract.doc(descriptor)
         if text:
             schema["description"] = text
-        schema["properties"] = {f.name: self.field(f, request=request) for f in fields}
+        schema["properties"] = {f.name: self._property(f, request=request) for f in fields}
         required = [f.name for f in fields if (is_required(f) if request else not f.has_presence)]
         if required:
             schema["required"] = required
         if request:
             schema["additionalProperties"] = False
+
+    def _property(self, field: FieldDescriptor, *, request: bool) -> Schema:
+        schema = self.field(field, request=request)
+        return _or_null(schema) if request and not is_required(field) else schema
 
     def _single(self, field: FieldDescriptor, *, request: bool) -> Schema:
         if field.message_type is not None:
@@ -121,6 +126,19 @@ def is_required(field: FieldDescriptor) -> bool:
     return bool(contract.rules(field).required)
 
 
+def _or_null(schema: Schema) -> Schema:
+    """The schema, and `null`, which ProtoJSON takes for a field that is not set."""
+    if "$ref" in schema:
+        reference = {"$ref": schema["$ref"]}
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return {"anyOf": [reference, {"type": "null"}], **rest}
+    if "type" not in schema:
+        return schema  # anything is taken
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    choices = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, **choices, "type": [*kinds, "null"]}
+
+
 def _is_request(descriptor: Descriptor) -> bool:
     outermost = descriptor
     while outermost.containing_type is not None:
@@ -129,7 +147,8 @@ def _is_request(descriptor: Descriptor) -> bool:
 
 
 def _component(descriptor: Descriptor) -> str:
-    return str(descriptor.full_name).removeprefix("distill.").removeprefix("v1.")
+    name = str(descriptor.full_name).removeprefix("distill.").removeprefix("publishing.")
+    return name.removeprefix("v1.")
 
 
 def _text(field: FieldDescriptor) -> str:
@@ -157,6 +176,9 @@ def _add_rules(schema: Schema, rules: Any) -> None:
     kind = rules.WhichOneof("type")
     if kind == "string":
         _copy(schema, rules.string, _LENGTHS)
+        for name, keyword in _FORMATS.items():
+            if getattr(rules.string, name):
+                schema["format"] = keyword
     elif kind == "repeated":
         _copy(schema, rules.repeated, _COUNTS)
         if rules.repeated.HasField("items"):

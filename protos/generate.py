@@ -111,7 +111,7 @@ def generate(target: Path) -> None:
         text = path.read_text()
         text = OWN_IMPORT.sub(r"\1 distill_grpc.proto.\2.", text)
         path.write_text(BANNER + text)
-    for folder in {p.parent for p in target.rglob("*.py")} | {target / "distill", target / "buf"}:
+    for folder in [p for p in target.rglob("*") if p.is_dir()]:
         (folder / "__init__.py").write_text(BANNER)
 
 

@@ -17,7 +17,6 @@ from multidict import CIMultiDictProxy
 
 from distill_grpc import app
 from distill_grpc.auth import LocalIssuer
-from distill_grpc.rpc.local import LocalTransport
 from distill_grpc.settings import Settings, load
 from http_facade.remote import RemoteTransport
 from tests.envoy_door import EnvoyDoor, is_installed
@@ -114,21 +113,26 @@ class Service:
 async def start_service(
     database_url: str, data_dir: Path, *, worker: bool = True, **settings: Any
 ) -> AsyncIterator[Service]:
-    """Starts everything and stops it again. The call limit is high unless a test sets it."""
+    """Starts everything and stops it again. The limits are high unless a test sets them."""
     own = load(
         _env_file=None,
         database_url=database_url,
         data_dir=data_dir,
         http_address="127.0.0.1:0",
         grpc_address="127.0.0.1:0",
-        **{"api_calls_per_minute": 100_000, **settings},
+        **{
+            "api_calls_per_minute": 100_000,
+            "logins_per_minute": 100_000,
+            "registrations_per_hour": 100_000,
+            **settings,
+        },
     )
     stop = asyncio.Event()
     ready = asyncio.Event()
     async with app.core(own) as pipeline, app.grpc_server(own, pipeline) as grpc_port:
         address = f"127.0.0.1:{grpc_port}"
         async with (
-            app.facade(own, LocalTransport(pipeline)) as local,
+            app.facade(own, app.local_transport(own, pipeline)) as local,
             app.facade(own, RemoteTransport(address)) as remote,
             aiohttp.ClientSession() as http,
             grpc.aio.insecure_channel(address) as channel,

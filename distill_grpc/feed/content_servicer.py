@@ -15,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import periods, reading
-from distill_grpc.feed.conversion import item_key, set_instant, set_listing
+from distill_grpc.feed.conversion import item_key, set_listing
 from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 
 # What google.protobuf.Timestamp may hold, in seconds.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799

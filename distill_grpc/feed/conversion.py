@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import orjson
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from distill_grpc.feed.reading import Listing
 from distill_grpc.feed.store.items import ItemRow
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
-
-
-def set_instant(target: Timestamp, instant: datetime | None) -> None:
-    """Sets a timestamp in whole seconds; leaves it unset for None."""
-    if instant is not None:
-        target.seconds = int(instant.timestamp())
+from distill_grpc.rpc.instants import set_instant
 
 
 def item_key(row_id: Any) -> str:

@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import syncing
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.policy import Policy
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 
 _DATA_TYPES = tuple(name for rpc in contract.rpcs() for name in rpc.data_types)
 
@@ -78,6 +78,7 @@ def _job(run: Row[Any], sources: Sequence[Row[Any]]) -> pb.GetSyncJobResponse:
         trigger=run.trigger,
         items_new=sum(row.items_new for row in sources),
         items_updated=sum(row.items_updated for row in sources),
+        items_deleted=sum(row.items_deleted for row in sources),
         progress=_progress(run, sources),
     )
     set_instant(response.queued_at, run.queued_at)
@@ -91,6 +92,7 @@ def _job(run: Row[Any], sources: Sequence[Row[Any]]) -> pb.GetSyncJobResponse:
             status=row.status,
             items_new=row.items_new,
             items_updated=row.items_updated,
+            items_deleted=row.items_deleted,
             parts_done=row.parts_done,
             parts_total=max(row.parts_total, row.parts_done),
             parts_failed=row.parts_failed,

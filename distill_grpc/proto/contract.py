@@ -27,6 +27,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from distill_grpc.proto.buf.validate import validate_pb2
+from distill_grpc.proto.distill.publishing.v1 import (
+    comment_service_pb2,
+    post_service_pb2,
+    subscription_service_pb2,
+    user_service_pb2,
+)
 from distill_grpc.proto.distill.v1 import (
     connection_service_pb2,
     content_service_pb2,
@@ -50,6 +56,10 @@ FILES = (
     connection_service_pb2,
     preference_service_pb2,
     digest_service_pb2,
+    user_service_pb2,
+    post_service_pb2,
+    comment_service_pb2,
+    subscription_service_pb2,
 )
 # The message that stands for a body of any type, such as a feed.
 RAW_BODY = "google.api.HttpBody"
@@ -72,6 +82,8 @@ class Rpc:
     statuses: tuple[int, ...]
     data_types: tuple[str, ...]
     requirements: str
+    optional_token: bool
+    keyed: bool
 
     @property
     def name(self) -> str:
@@ -82,6 +94,11 @@ class Rpc:
     def full_name(self) -> str:
         """The name on the wire, such as `/distill.v1.WatchService/Watch`."""
         return f"/{self.service.full_name}/{self.descriptor.name}"
+
+    @property
+    def package(self) -> str:
+        """The package of its service, such as `distill.v1`: the surface that it belongs to."""
+        return str(self.service.file.package)
 
     @property
     def request_class(self) -> type[Message]:
@@ -192,6 +209,8 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
         statuses=tuple(own.statuses) or (200,),
         data_types=tuple(own.data_types),
         requirements=own.requirements,
+        optional_token=own.optional_token,
+        keyed=own.keyed,
     )
 
 

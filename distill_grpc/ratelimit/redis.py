@@ -21,7 +21,7 @@ TIMEOUT = 0.5  # seconds for one answer of Redis
 RETRY_AFTER = 2.0  # seconds after a failure before Redis is asked again
 _CONNECTIONS = 8  # an answer takes a fraction of a millisecond
 _MICROSECOND = 1_000_000  # in a second
-_PREFIX = "rate_limit:"
+_PREFIX = "rate_limit"
 
 # A hash of span → count, kept to the rule of `window.py` by Redis' own clock: machines differ.
 _SCRIPT = """
@@ -65,11 +65,14 @@ class RedisCallLimiter:
         *,
         limit: int,
         window: float = 60.0,
+        name: str = "",
         timeout: float = TIMEOUT,
         fallback: CallLimiter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connects on first use. `url` is `redis://`, `rediss://` or `unix://`.
+
+        `name` keeps limits of different things apart in one Redis database.
 
         `timeout` is what a call may cost, in seconds, when Redis goes away. `fallback` counts while
         it is away (unset: in this process), and is closed with this one. Raises ValueError for a
@@ -77,6 +80,7 @@ class RedisCallLimiter:
         """
         rule.check(limit, window)
         self._limit = limit
+        self._prefix = f"{_PREFIX}/{name}:" if name else f"{_PREFIX}:"
         self._span = rule.span_length(window, _MICROSECOND)
         self._fallback = fallback or LocalCallLimiter(None, limit=limit, window=window)
         self._clock = clock
@@ -144,7 +148,7 @@ class RedisCallLimiter:
 
     async def _ask(self, key: str) -> Verdict:
         answer = await self._script(
-            keys=[_PREFIX + key], args=[self._limit, self._span, rule.SPANS]
+            keys=[self._prefix + key], args=[self._limit, self._span, rule.SPANS]
         )
         allowed, remaining, wait = cast("list[int]", answer)
         if allowed:

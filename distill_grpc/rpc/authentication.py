@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 from google.protobuf.message import Message
 
@@ -13,13 +15,19 @@ from distill_grpc.rpc.call import Call, Concern, Step
 log = structlog.get_logger()
 
 
-def authentication(verifier: TokenVerifier, *, action_url: str | None) -> Concern:
-    """Verifies the token of every call whose RPC is not marked public in the contract."""
+def authentication(verifiers: Mapping[str, TokenVerifier], *, action_url: str | None) -> Concern:
+    """Verifies the token of every call whose RPC is not marked public in the contract.
+
+    `verifiers` by package: each surface says whose tokens open it. A public RPC that shows more to
+    who sends a token (`(rpc).optional_token`) refuses a bad one, so that nobody sees less without
+    knowing why; the other public ones do not look at it.
+    """
 
     async def concern(call: Call, request: Message, step: Step) -> Message:
-        if not call.rpc.public:
+        token = call.metadata.get("authorization")
+        if not call.rpc.public or (call.rpc.optional_token and token is not None):
             try:
-                call.authenticated = await verifier.verify(call.metadata.get("authorization"))
+                call.authenticated = await verifiers[call.rpc.package].verify(token)
             except InvalidToken as refused:
                 log.info("token_refused", why=refused.reason)
                 raise DistillError(

@@ -23,6 +23,8 @@ class Call:
 
     rpc: Rpc
     metadata: Mapping[str, str]
+    # The client's, as far as those who carried the call can be believed; empty where unknown.
+    address: str = ""
     request_id: str = ""
     authenticated: Caller | None = None
     response_metadata: dict[str, str] = field(default_factory=dict)

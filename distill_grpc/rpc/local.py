@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
@@ -11,6 +11,7 @@ from google.rpc.status_pb2 import Status
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.proto.contract import Rpc
+from distill_grpc.rpc.addresses import FORWARDED_FOR, Network, client_address, forwarded
 from distill_grpc.rpc.call import REQUEST_ID, Call, CallFailed
 from distill_grpc.rpc.pipeline import Pipeline
 from distill_grpc.rpc.status import to_status
@@ -20,14 +21,17 @@ from http_facade.transport import Outcome
 class LocalTransport:
     """Calls the servicers of this process, through the same concerns as a call by wire."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, trusted: Sequence[Network] = ()) -> None:
+        """`trusted` are the proxies before the facade, which tell whom they carry calls for."""
         self._pipeline = pipeline
+        self._trusted = tuple(trusted)
 
     async def call(
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], timeout: float
     ) -> Outcome:
         """See `http_facade.transport.Transport`."""
-        call = Call(rpc, metadata)
+        chain = forwarded(metadata.get(FORWARDED_FOR))
+        call = Call(rpc, metadata, address=client_address(chain, self._trusted))
         try:
             async with asyncio.timeout(timeout):
                 response = await self._pipeline.run(call, request)

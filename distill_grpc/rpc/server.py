@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -16,6 +16,13 @@ from grpc_reflection.v1alpha import reflection
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.proto import contract
+from distill_grpc.rpc.addresses import (
+    FORWARDED_FOR,
+    Network,
+    client_address,
+    forwarded,
+    peer_address,
+)
 from distill_grpc.rpc.call import Call, CallFailed
 from distill_grpc.rpc.pipeline import Pipeline
 from distill_grpc.rpc.status import to_status
@@ -41,14 +48,22 @@ _OPTIONS = (
 class GrpcServer:
     """A core listening on an address."""
 
-    def __init__(self, pipeline: Pipeline, *, address: str, with_reflection: bool) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        address: str,
+        with_reflection: bool,
+        trusted: Sequence[Network] = (),
+    ) -> None:
+        """`trusted` are doors and proxies, which tell whom they carry calls for."""
         self._server = grpc.aio.server(options=_OPTIONS)
         self._usage = Usage()
         self._health = WatchedHealth(self._usage)
         self._names = [service.full_name for service in contract.services()]
         for service in contract.services():
             handlers = {
-                rpc.name: _handler(pipeline, rpc, self._usage)
+                rpc.name: _handler(pipeline, rpc, self._usage, trusted)
                 for rpc in contract.rpcs()
                 if rpc.service is service and rpc.full_name in pipeline.full_names
             }
@@ -92,10 +107,12 @@ class GrpcServer:
 
 
 def _handler(
-    pipeline: Pipeline, rpc: contract.Rpc, usage: Usage
+    pipeline: Pipeline, rpc: contract.Rpc, usage: Usage, trusted: Sequence[Network]
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-        call = Call(rpc, _metadata(context.invocation_metadata() or ()))
+        metadata = _metadata(context.invocation_metadata() or ())
+        chain = [*forwarded(metadata.get(FORWARDED_FOR)), peer_address(context.peer())]
+        call = Call(rpc, metadata, address=client_address(chain, trusted))
         try:
             with usage:
                 response = await _run(pipeline, call, data, context.time_remaining())

@@ -20,6 +20,7 @@ _CANONICAL_HTTP = {
     3: 400,
     4: 504,
     5: 404,
+    6: 409,
     7: 403,
     8: 429,
     10: 409,
@@ -28,6 +29,8 @@ _CANONICAL_HTTP = {
     14: 503,
     16: 401,
 }
+# Whose details are fields of the request and their rules.
+_ABOUT_FIELDS = frozenset({ErrorReason.INVALID_ARGUMENT, ErrorReason.ALREADY_EXISTS})
 
 
 def to_status(error: DistillError, *, now: datetime) -> Status:
@@ -35,7 +38,7 @@ def to_status(error: DistillError, *, now: datetime) -> Status:
     info = error_details_pb2.ErrorInfo(reason=ErrorReason.Name(error.reason), domain=ERROR_DOMAIN)
     details: list[Message] = [info]
     info.metadata["user_action_required"] = str(error.rules.user_action_required).lower()
-    if error.reason == ErrorReason.INVALID_ARGUMENT:
+    if error.reason in _ABOUT_FIELDS:
         details.append(_bad_request(error))
     else:
         info.metadata.update(error.details)

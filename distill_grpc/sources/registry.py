@@ -7,7 +7,7 @@ come the same way as those of third parties. A source may have an `async close()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -30,6 +30,7 @@ class SourceContext:
     budgets: Budgets = field(default_factory=Unlimited)  # what the platforms let us spend
     # API roots in the platforms' stead, by source: an enterprise host, a proxy, a test server.
     api_urls: Mapping[str, str] = field(default_factory=dict)
+    google_token_url: str | None = None  # where Google's tokens are renewed; None: as usual
 
 
 class Registry(Mapping[str, Source]):
@@ -60,13 +61,29 @@ class Registry(Mapping[str, Source]):
                 _log.exception("source_not_closed", source=name)
 
 
-def build(names: tuple[str, ...], *, mock: bool, http: HttpClient) -> Registry:
+def build(
+    names: tuple[str, ...],
+    *,
+    mock: bool,
+    http: HttpClient,
+    budgets: Budgets | None = None,
+    api_urls: Mapping[str, str] | None = None,
+    google_token_url: str | None = None,
+) -> Registry:
     """The sources of these names; of all that are there, where none is named.
+
+    Each source with an address of its own in `api_urls` may reach that origin wherever it lies.
 
     Raises `ValueError` in one line for a name that is not there. A source that cannot be loaded is
     left out with a warning, unless it is named. With `mock`, every platform is played.
     """
-    available = _mocks() if mock else _installed(SourceContext(http=http))
+    context = SourceContext(
+        http=http,
+        budgets=budgets or Unlimited(),
+        api_urls=api_urls or {},
+        google_token_url=google_token_url,
+    )
+    available = _mocks() if mock else _installed(context)
     wanted = names or tuple(available)
     unknown = sorted(set(wanted) - set(available))
     if unknown:
@@ -85,7 +102,15 @@ def build(names: tuple[str, ...], *, mock: bool, http: HttpClient) -> Registry:
 
 
 def _installed(context: SourceContext) -> dict[str, Callable[[], Source]]:
-    return {point.name: _loader(point, context) for point in entry_points(group=GROUP)}
+    return {
+        point.name: _loader(point, _own_context(point.name, context))
+        for point in entry_points(group=GROUP)
+    }
+
+
+def _own_context(name: str, context: SourceContext) -> SourceContext:
+    own = context.api_urls.get(name)
+    return context if own is None else replace(context, http=context.http.trusting(own))
 
 
 def _mocks() -> dict[str, Callable[[], Source]]:

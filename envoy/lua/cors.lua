@@ -5,7 +5,7 @@ local contract = require("contract")
 
 local cors = {}
 
-local ALLOWED = "Authorization, Content-Type, X-Request-Id, X-Distill-Simulate, Traceparent, Tracestate"
+local ALLOWED = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, X-Distill-Simulate, Traceparent, Tracestate"
 local EXPOSED = "X-Request-Id, Retry-After"
 -- What gRPC-Web clients send and read beyond that.
 local ALLOWED_GRPC = ", X-Grpc-Web, X-User-Agent, Grpc-Timeout"

@@ -13,6 +13,7 @@ local KEPT = {
   ["content-length"] = true,
   ["content-type"] = true,
   ["transfer-encoding"] = true,
+  ["x-forwarded-for"] = true, -- Envoy has appended whom it speaks to; whom to believe, the core knows
   ["x-forwarded-proto"] = true, -- without it Envoy finds no route; the route takes it away
   ["x-request-id"] = true,
 }
@@ -25,6 +26,7 @@ local KEPT_GRPC = {
   ["te"] = true,
   ["user-agent"] = true,
   ["x-grpc-web"] = true,
+  ["idempotency-key"] = true,
 }
 
 local function single(headers, name)
@@ -58,9 +60,16 @@ function forwarded.authorization(headers)
   return "ambiguous"
 end
 
+-- True where an `Idempotency-Key` is there that is no key.
+function forwarded.bad_key(headers)
+  if headers:getNumValues("idempotency-key") == 0 then return false end
+  local key = single(headers, "idempotency-key")
+  return not (key and #key <= 255 and key:find("^[\33-\126]+$"))
+end
+
 -- Takes away every header that the core must not see.
-function forwarded.strip(headers, grpc)
-  local kept = {}
+function forwarded.strip(headers, grpc, keyed)
+  local kept = { ["idempotency-key"] = keyed }
   local trace, state = single(headers, "traceparent"), single(headers, "tracestate")
   if trace and trace:find("^%x%x%-%x+%-%x+%-%x%x$") and #trace == 55 and trace == trace:lower() then
     kept.traceparent = true

@@ -104,8 +104,12 @@ end
 
 local function call(handle, headers, match, path, query_text)
   local rpc = match.target
-  if forwarded.authorization(headers) == "ambiguous" and not rpc.public then
+  local looked_at = rpc.optional_token or not rpc.public
+  if forwarded.authorization(headers) == "ambiguous" and looked_at then
     return refuse(handle, path, errors.of("AUTHENTICATION_FAILED"))
+  end
+  if rpc.keyed and forwarded.bad_key(headers) then
+    return invalid(handle, path, "idempotency-key", "must be 1 to 255 visible ASCII characters")
   end
   local problems = Problems.new()
   query.check_path(rpc, match.values, problems)
@@ -133,7 +137,7 @@ local function call(handle, headers, match, path, query_text)
   if spelled ~= "" then canonical = canonical .. "?" .. spelled end
   headers:replace(":path", canonical)
   if headers:get(":method") == "HEAD" then headers:replace(":method", "GET") end
-  forwarded.strip(headers, false)
+  forwarded.strip(headers, false, rpc.keyed)
   headers:replace("grpc-timeout", DEADLINE)
 end
 
@@ -181,7 +185,9 @@ local function rest(handle, headers, method, path, query_text)
   if target.response_body then note(handle, "unwrap", target.response_body) end
   if target.answers_raw then note(handle, "raw", true) end
   if target.method == "GET" then note(handle, "reads", true) end
-  if target.public then note(handle, "public", true) end
+  -- The same for everybody: may be kept, and asked for again.
+  local for_all = target.public and target.method == "GET" and not target.optional_token
+  if for_all then note(handle, "public", true) end
   if headers:get("x-distill-simulate") then note(handle, "simulated", true) end
   return call(handle, headers, match, path, query_text)
 end

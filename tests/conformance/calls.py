@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.message import Message
 
 from distill_grpc import clock
 from distill_grpc.proto import contract
+from distill_grpc.proto.distill.publishing.v1 import comment_service_pb2 as comments
+from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as posts
+from distill_grpc.proto.distill.publishing.v1 import subscription_service_pb2 as subscriptions
+from distill_grpc.proto.distill.publishing.v1 import user_service_pb2 as users
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as connection
 from distill_grpc.proto.distill.v1 import content_service_pb2 as content
 from distill_grpc.proto.distill.v1 import digest_service_pb2 as digest
@@ -58,12 +63,76 @@ def requests(job_id: str) -> Mapping[str, Message]:
             token="unknown", file="feed.atom"
         ),
         "/distill.v1.DigestService/DeleteDigestFeed": digest.DeleteDigestFeedRequest(),
-        "/distill.v1.DigestService/Unsubscribe": digest.UnsubscribeRequest(token="unknown"),
+        "/distill.v1.DigestService/StopDigestMails": digest.StopDigestMailsRequest(token="unknown"),
         "/distill.v1.ConnectionService/DeleteConnection": connection.DeleteConnectionRequest(
             source="rss"
         ),
         "/distill.v1.WatchService/Unwatch": watch.UnwatchRequest(),
     }
+
+
+PASSWORD = "correct horse battery"
+NOBODY = str(UUID(int=7))
+
+
+def publishing_requests(
+    *,
+    name: str = "somebody",
+    user: str = NOBODY,
+    creator: str = NOBODY,
+    post: str = NOBODY,
+    comment: str = NOBODY,
+) -> Mapping[str, Message]:
+    """By wire name, what `user` asks of the publishing platform with these ids in hand."""
+    package = "/distill.publishing.v1"
+    return {
+        f"{package}.UserService/Register": users.RegisterRequest(
+            email=f"{name}@example.com", password=PASSWORD, username=name, role=users.User.creator
+        ),
+        f"{package}.UserService/Login": users.LoginRequest(
+            email=f"{name}@example.com", password=PASSWORD
+        ),
+        f"{package}.UserService/GetUser": users.GetUserRequest(id=creator),
+        f"{package}.UserService/UpdateUser": users.UpdateUserRequest(id=user, bio="About me."),
+        f"{package}.PostService/CreatePost": posts.CreatePostRequest(title="T", content="C"),
+        f"{package}.PostService/GetPost": posts.GetPostRequest(id=post),
+        f"{package}.PostService/UpdatePost": posts.UpdatePostRequest(id=post, title="Changed"),
+        f"{package}.PostService/PublishPost": posts.PublishPostRequest(id=post),
+        f"{package}.PostService/ListPosts": posts.ListPostsRequest(creator_id=creator),
+        f"{package}.CommentService/CreateComment": comments.CreateCommentRequest(
+            post_id=post, content=f"A comment of {name}."
+        ),
+        f"{package}.CommentService/ListComments": comments.ListCommentsRequest(post_id=post),
+        f"{package}.CommentService/DeleteComment": comments.DeleteCommentRequest(
+            post_id=post, comment_id=comment
+        ),
+        f"{package}.SubscriptionService/Subscribe": subscriptions.SubscribeRequest(
+            creator_id=creator
+        ),
+        f"{package}.SubscriptionService/Unsubscribe": subscriptions.UnsubscribeRequest(
+            creator_id=creator
+        ),
+        f"{package}.SubscriptionService/ListSubscriptions": subscriptions.ListSubscriptionsRequest(
+            user_id=user
+        ),
+    }
+
+
+def any_request(rpc: contract.Rpc) -> Message:
+    """A request of that RPC that breaks no rule, whoever makes it."""
+    return {**requests("sync_a"), **publishing_requests()}[rpc.full_name]
+
+
+def path_of(rpc: contract.Rpc) -> str:
+    """The path of an RPC with something good in each variable."""
+    path = rpc.path
+    fields = rpc.descriptor.input_type.fields_by_name
+    known = {"period": "daily", "job_id": "sync_a", "source": "rss"}
+    known |= {"token": "unknown", "file": "feed.atom"}
+    for name in rpc.path_fields:
+        value = NOBODY if contract.rules(fields[name]).string.uuid else known[name]
+        path = path.replace(f"{{{name}}}", value)
+    return path
 
 
 def method(channel: Any, rpc: contract.Rpc) -> Callable[..., Any]:

@@ -18,9 +18,11 @@ from psycopg import sql
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from distill_grpc.db import migrate as migrations
+from distill_grpc.db import replies
 from distill_grpc.db.base import Base
 from distill_grpc.db.migrate import check, migrate
 from distill_grpc.feed import models
+from distill_grpc.publishing import models as publishing_models
 from tests.databases import drop_database
 
 VERSIONS = Path(migrations.__file__).parent / "migrations" / "versions"
@@ -41,6 +43,10 @@ def empty_database(postgres: str) -> Iterator[str]:
 def ask(database_url: str, query: str) -> list[Any]:
     with psycopg.connect(database_url) as connection:
         return connection.execute(query.encode()).fetchall()
+
+
+# Whoever has tables; importing them is what makes them known.
+WITH_TABLES = (models, publishing_models, replies)
 
 
 def _ours(thing: Any, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:

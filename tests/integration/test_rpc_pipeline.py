@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -79,7 +80,7 @@ async def pipeline(issuer: LocalIssuer, servicer: Servicer) -> AsyncIterator[Pip
             request_id,
             access_log,
             error_translation,
-            authentication(TokenVerifier([issuer.trusted()]), action_url=None),
+            authentication(defaultdict(lambda: TokenVerifier([issuer.trusted()])), action_url=None),
             rate_limiting(limiter, per_minute=1000),
             validation,
         ],
@@ -219,16 +220,17 @@ async def test_an_error_of_ours_travels_whole(
 async def test_a_caller_who_is_unknown_goes_no_further(
     transport: Transport, servicer: Servicer
 ) -> None:
-    # An empty request is valid for all but those with a secret in their path.
-    called = [rpc for rpc in contract.rpcs() if not (rpc.public and rpc.path_fields)]
-    for rpc in called:
+    for rpc in contract.rpcs():
         outcome = await transport.call(rpc, rpc.request_class(), {}, 5.0)
-        if rpc.public:
-            assert outcome.response is not None
+        if outcome.status is None:
+            assert rpc.public
         else:
-            assert outcome.status is not None
-            assert info(outcome).reason == "AUTHENTICATION_FAILED"
-    assert len(servicer.requests) == sum(rpc.public for rpc in called)
+            # What is public goes on, to where it lacks a field.
+            reason = "INVALID_ARGUMENT" if rpc.public else "AUTHENTICATION_FAILED"
+            assert info(outcome).reason == reason
+    # An empty request is valid for what describes the service, and lacks a field everywhere else.
+    described = [rpc for rpc in contract.rpcs() if "DiscoveryService" in rpc.full_name]
+    assert len(servicer.requests) == sum(rpc.public for rpc in described)
 
 
 async def test_authentication_comes_before_validation(

@@ -67,6 +67,9 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+FEATURES = [*files("distill_grpc/feed"), *files("distill_grpc/publishing")]
+
+
 @pytest.mark.parametrize("path", files("distill_grpc"), ids=name_of)
 def test_the_core_imports_only_downwards(path: Path) -> None:
     own = room(path)
@@ -99,7 +102,7 @@ def test_the_core_knows_nothing_of_the_facade_but_its_seam(path: Path) -> None:
             )
 
 
-@pytest.mark.parametrize("path", files("distill_grpc/feed"), ids=name_of)
+@pytest.mark.parametrize("path", FEATURES, ids=name_of)
 def test_only_the_store_holds_sql(path: Path) -> None:
     if "store" in path.parts or path.name == "models.py":
         return
@@ -109,7 +112,7 @@ def test_only_the_store_holds_sql(path: Path) -> None:
             assert name.startswith(harmless), f"{name_of(path)}:{line} imports {name}"
 
 
-@pytest.mark.parametrize("path", files("distill_grpc/feed"), ids=name_of)
+@pytest.mark.parametrize("path", FEATURES, ids=name_of)
 def test_rules_know_nothing_of_transports(path: Path) -> None:
     if path.stem.endswith("_servicer") or path.stem in {"conversion", "describing"}:
         return

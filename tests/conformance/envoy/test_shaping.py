@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,10 @@ async def test_only_what_the_core_may_see_becomes_metadata(
     await envoy.ask("GET", "/content/recent", headers=headers)
     name, metadata = core.seen[-1]
     assert name == "/distill.v1.ContentService/ListRecent"
+    # Envoy has appended whom it speaks to: what a client claims stands left of it.
+    claimed, seen = str(metadata.pop("x-forwarded-for")).split(",")
+    assert claimed == "1.2.3.4"
+    assert ip_address(seen.strip())
     assert {key: value for key, value in metadata.items() if key != "user-agent"} == {
         "authorization": "Bearer abc",
         "x-request-id": "id-1.x_Y",

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from distill_grpc.proto.distill.v1.discovery_service_pb2 import GetHealthResponse
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade.errors import status_of
 from http_facade.transport import Outcome
@@ -18,9 +17,10 @@ async def gatekeeper(call: Call) -> Outcome:
     if not call.rpc.public:
         return Outcome(status=status_of(ErrorReason.AUTHENTICATION_FAILED))
     response = call.rpc.response_class()
-    if isinstance(response, GetHealthResponse):
-        response.status = GetHealthResponse.healthy
-    return Outcome(response=response)
+    for field in response.DESCRIPTOR.fields:
+        if field.enum_type is not None and not field.is_repeated:
+            setattr(response, field.name, field.enum_type.values[1].number)
+    return Outcome(response=response, metadata={"x-http-code": str(call.rpc.statuses[0])})
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from multidict import CIMultiDict
 
 from distill_grpc.proto.distill.v1.connection_service_pb2 import PutConnectionRequest
 from distill_grpc.proto.distill.v1.content_service_pb2 import (
@@ -161,9 +162,51 @@ async def test_only_the_headers_of_the_seam_travel_on(door: Door) -> None:
         "x-request-id": "id-1.x_Y",
         "traceparent": trace,
         "tracestate": "v=1",
+        "x-forwarded-for": "127.0.0.1",
     }
     assert reply.headers["X-Request-Id"] == "id-1.x_Y"
     assert door.core.last.timeout == 30.0
+
+
+@pytest.mark.parametrize(
+    ("said", "carried"),
+    [
+        ("203.0.113.7", "203.0.113.7, 127.0.0.1"),
+        ("10.0.0.1, 2001:db8::7", "10.0.0.1, 2001:db8::7, 127.0.0.1"),
+        ("unknown", "127.0.0.1"),
+        ("1" * 3000, "127.0.0.1"),
+    ],
+)
+async def test_the_core_is_told_who_speaks_to_this_door_after_who_is_said_to(
+    door: Door, said: str, carried: str
+) -> None:
+    await door.ask("GET", "/api", headers={"X-Forwarded-For": said})
+    assert door.core.last.metadata["x-forwarded-for"] == carried
+
+
+async def test_an_idempotency_key_travels_on_where_it_is_looked_at(door: Door) -> None:
+    headers = {"Idempotency-Key": "a-1"}
+    await door.ask("POST", "/watch", headers=headers)
+    assert door.core.last.metadata["idempotency-key"] == "a-1"
+    await door.ask("POST", "/unwatch", headers=headers)
+    assert "idempotency-key" not in door.core.last.metadata
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        CIMultiDict([("Idempotency-Key", "a"), ("Idempotency-Key", "b")]),
+        CIMultiDict([("Idempotency-Key", "a b")]),
+        CIMultiDict([("Idempotency-Key", "")]),
+        CIMultiDict([("Idempotency-Key", "a" * 256)]),
+    ],
+)
+async def test_an_idempotency_key_that_is_none_is_refused(
+    door: Door, headers: CIMultiDict[str]
+) -> None:
+    reply = await door.ask("POST", "/watch", headers=headers)
+    assert (reply.status, set(reply.json["details"])) == (400, {"idempotency-key"})
+    assert door.core.calls == []
 
 
 async def test_simulation_travels_on_in_mock_mode_only() -> None:

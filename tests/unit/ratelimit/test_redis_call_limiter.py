@@ -61,6 +61,15 @@ async def test_it_tells_what_remains_and_when_to_come_back(
     assert 59 < verdict.retry_after < 61.1
 
 
+async def test_limits_of_different_names_do_not_meet(
+    redis_server: RedisServer, fleet: Fleet
+) -> None:
+    for name in ("", "logins", "registrations"):
+        limiter = fleet.join(redis_server.url, limit=1, name=name)
+        assert (await limiter.hit("u")).allowed
+        assert not (await limiter.hit("u")).allowed
+
+
 async def test_after_the_named_pause_a_call_is_accepted(
     redis_server: RedisServer, fleet: Fleet
 ) -> None:

@@ -28,6 +28,12 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNSUPPORTED_MEDIA_TYPE: _ClassVar[ErrorReason]
     UNAVAILABLE: _ClassVar[ErrorReason]
     DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
+    FORBIDDEN: _ClassVar[ErrorReason]
+    ALREADY_EXISTS: _ClassVar[ErrorReason]
+    CONFLICT: _ClassVar[ErrorReason]
+    INVALID_CREDENTIALS: _ClassVar[ErrorReason]
+    REQUEST_IN_PROGRESS: _ClassVar[ErrorReason]
+    IDEMPOTENCY_KEY_REUSED: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 NOT_WATCHING: ErrorReason
 NO_PLATFORM_AUTH: ErrorReason
@@ -46,6 +52,12 @@ PAYLOAD_TOO_LARGE: ErrorReason
 UNSUPPORTED_MEDIA_TYPE: ErrorReason
 UNAVAILABLE: ErrorReason
 DEADLINE_EXCEEDED: ErrorReason
+FORBIDDEN: ErrorReason
+ALREADY_EXISTS: ErrorReason
+CONFLICT: ErrorReason
+INVALID_CREDENTIALS: ErrorReason
+REQUEST_IN_PROGRESS: ErrorReason
+IDEMPOTENCY_KEY_REUSED: ErrorReason
 ERROR_FIELD_NUMBER: _ClassVar[int]
 error: _descriptor.FieldDescriptor
 

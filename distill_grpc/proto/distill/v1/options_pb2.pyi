@@ -14,18 +14,22 @@ NOTES_FIELD_NUMBER: _ClassVar[int]
 notes: _descriptor.FieldDescriptor
 
 class RpcRules(_message.Message):
-    __slots__ = ("public", "errors", "statuses", "data_types", "requirements")
+    __slots__ = ("public", "errors", "statuses", "data_types", "requirements", "optional_token", "keyed")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
     DATA_TYPES_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KEYED_FIELD_NUMBER: _ClassVar[int]
     public: bool
     errors: _containers.RepeatedScalarFieldContainer[_errors_pb2.ErrorReason]
     statuses: _containers.RepeatedScalarFieldContainer[int]
     data_types: _containers.RepeatedScalarFieldContainer[str]
     requirements: str
-    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ...) -> None: ...
+    optional_token: bool
+    keyed: bool
+    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ..., optional_token: _Optional[bool] = ..., keyed: _Optional[bool] = ...) -> None: ...
 
 class FieldNotes(_message.Message):
     __slots__ = ("default_json", "type", "format")

@@ -1,0 +1,1 @@
+"""The creator publishing platform: accounts, posts, comments and subscriptions (seed 001)."""
