@@ -24,7 +24,6 @@ from distill_grpc.proto.distill.v1 import errors_pb2, options_pb2
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIPTORS = ROOT / "distill_grpc" / "proto" / "descriptors.binpb"
 OWN_PACKAGE = "distill."
-RAW = "google.api.HttpBody"  # a body that is no JSON
 _VERBS = ("get", "put", "post", "delete", "patch")
 _KINDS = {
     FieldDescriptor.TYPE_INT32: "int32",
@@ -61,12 +60,12 @@ class Route:
     headers: tuple[str, ...]
     passes_over_unknown_parameters: bool
     request: Descriptor
-    response: Descriptor
+    answers_raw: bool  # with a body of its own type instead of JSON
 
     @property
     def variables(self) -> list[str]:
         """Names of the path variables, in order."""
-        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+        return [part[1:].partition("}")[0] for part in self.path.split("/") if part.startswith("{")]
 
 
 class Image:
@@ -137,7 +136,7 @@ class Image:
                         method
                     ).passes_over_unknown_parameters,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
-                    response=self._pool.FindMessageTypeByName(method.output_type.lstrip(".")),
+                    answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
                 )
 
 
@@ -244,8 +243,10 @@ def _rpc(route: Route) -> dict[str, Any]:
         if inner is None:
             raise ValueError(f"{route.name}: the body {route.body!r} is no message")
         told["body"] = inner.full_name
-        told["takes_raw"] = inner.full_name == RAW
-    told["answers_raw"] = route.response.full_name == RAW
+        if inner.full_name == contract.RAW_BODY:
+            told["takes_raw"] = True
+    if route.answers_raw:
+        told["answers_raw"] = True
     if route.response_body:
         told["response_body"] = route.response_body
     return told
@@ -268,7 +269,8 @@ def _messages(roots: Iterable[Descriptor]) -> dict[str, Any]:
     waiting = list(roots)
     while waiting:
         message = waiting.pop()
-        if message.full_name in found or message.full_name.startswith("google.protobuf."):
+        well_known = message.full_name.startswith(("google.protobuf.", contract.RAW_BODY))
+        if message.full_name in found or well_known:
             continue
         found[message.full_name] = {
             "names": [field.name for field in message.fields],

@@ -159,10 +159,10 @@ class Facade:
             request,
             limit=settings.body_limit,
             timeout=settings.body_timeout,
-            json=not endpoint.takes_raw,
+            any_type=endpoint.rpc.takes_raw,
         )
-        kind = request.headers.get("Content-Type", "")
-        return endpoint.request(match.variables, query, body, kind)
+        content_type = request.headers.get("Content-Type", "")
+        return endpoint.request(match.variables, query, body, content_type)
 
     async def _call(
         self, endpoint: Endpoint, message: Message, metadata: Mapping[str, str], path: str

@@ -16,18 +16,18 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 async def read_body(
-    request: web.BaseRequest, *, limit: int, timeout: float, json: bool = True
+    request: web.BaseRequest, *, limit: int, timeout: float, any_type: bool = False
 ) -> bytes:
     """The body, empty where there is none; raises `Refusal` (413, 415 or 400).
 
-    Without `json`, any type is taken.
+    It must be JSON unless the endpoint takes any type.
     """
     if not request.body_exists:
         return b""
     _check_expectation(request)
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    if json:
+    if not any_type:
         check_type(request.headers.get("Content-Type"))
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding != "identity":

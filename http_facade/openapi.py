@@ -13,7 +13,6 @@ from distill_grpc.proto.contract import Rpc
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade.openapi_errors import error_schemas, narrowed, reasons_of
 from http_facade.openapi_schemas import Schemas, is_required
-from http_facade.raw_bodies import is_raw
 from http_facade.settings import FacadeSettings
 from http_facade.transcode import body_type, query_fields
 
@@ -102,9 +101,9 @@ def _parameter(
 
 
 def _body(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    if rpc.takes_raw:
+        return {"required": False, "content": {"*/*": _ANY_BYTES}}
     message = body_type(rpc)
-    if is_raw(message):
-        return {"required": True, "content": {"*/*": _ANY_BYTES}}
     without = frozenset(rpc.path_fields if rpc.body == "*" else ())
     fields = [field for field in message.fields if field.name not in without]
     content: dict[str, Any] = {"schema": schemas.request(message, without)}
@@ -139,7 +138,7 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     success: dict[str, Any] = {}
     if rpc.response_body:
         success = schemas.field(response.fields_by_name[rpc.response_body], request=False)
-    elif not is_raw(response):
+    elif not rpc.answers_raw:
         success = schemas.response(response)
     reasons: dict[int, list[int]] = {}
     for reason in dict.fromkeys(reasons_of(rpc)):
@@ -152,7 +151,7 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         said: list[str] = []
         content: dict[str, Any] = {}
         if status in rpc.statuses:
-            if is_raw(response):
+            if rpc.answers_raw:
                 content |= {"*/*": _ANY_BYTES}
             else:
                 choices.append(success)

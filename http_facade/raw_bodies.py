@@ -5,17 +5,13 @@ Their bytes are never looked at here; a request's content type is handed on wher
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 _LONGEST_TYPE = 255
-
-
-def is_raw(descriptor: Descriptor) -> bool:
-    """True for the message that stands for any body."""
-    return bool(descriptor.full_name == "google.api.HttpBody")
+_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(?:;\s?charset=[\w-]{1,20})?", re.ASCII)
 
 
 def fill_raw(target: Message, body: bytes, content_type: str) -> None:
@@ -28,6 +24,9 @@ def fill_raw(target: Message, body: bytes, content_type: str) -> None:
 
 
 def raw_of(response: Message) -> tuple[bytes, str]:
-    """Body and content type of an answer."""
+    """Body and content type of an answer: the type, if it is one and nothing that a browser would run."""
     raw: Any = response
-    return raw.data, raw.content_type or "application/octet-stream"
+    told: str = raw.content_type
+    kind = told.partition(";")[0].strip().lower()
+    safe = _TYPE.fullmatch(told) and kind not in {"text/html", "application/xhtml+xml"}
+    return raw.data, told if safe else "application/octet-stream"

@@ -17,7 +17,7 @@ from http_facade.json_encoding import encoder
 from http_facade.json_scalars import Wrong
 from http_facade.json_text import parse_object
 from http_facade.query import Parameters, Put, putter
-from http_facade.raw_bodies import fill_raw, is_raw, raw_of
+from http_facade.raw_bodies import fill_raw, raw_of
 
 
 class Endpoint:
@@ -28,15 +28,13 @@ class Endpoint:
         self.rpc = rpc
         self.name = rpc.full_name
         self._request_class = rpc.request_class
-        self.answers_raw = is_raw(rpc.descriptor.output_type)
-        if not self.answers_raw:
+        if not rpc.answers_raw:
             self._encode = encoder(rpc.descriptor.output_type)
         fields = rpc.descriptor.input_type.fields_by_name
         self._path: Mapping[str, Put] = {name: putter(fields[name]) for name in rpc.path_fields}
         in_path = frozenset(self._path)
         self._body_field = rpc.body if rpc.body not in {"", "*"} else ""
-        self.takes_raw = bool(rpc.body) and is_raw(body_type(rpc))
-        if rpc.body and not self.takes_raw:
+        if rpc.body and not rpc.takes_raw:
             prepare(body_type(rpc))
             self._fill_body = filler(body_type(rpc), frozenset() if self._body_field else in_path)
         self._query = Parameters(
@@ -68,7 +66,7 @@ class Endpoint:
             target: Any = message
             if self._body_field:
                 target = getattr(message, self._body_field)
-            if self.takes_raw:
+            if self.rpc.takes_raw:
                 fill_raw(target, body, content_type)
             else:
                 self._fill_body(parse_object(body), target, "", problems)
@@ -83,7 +81,7 @@ class Endpoint:
 
         A `google.api.HttpBody` brings both itself.
         """
-        if self.answers_raw:
+        if self.rpc.answers_raw:
             return raw_of(response)
         value = self._encode(response)
         if self.rpc.response_body:

@@ -23,7 +23,7 @@ class BoundedConnection(psycopg.AsyncConnection[Any]):
     answer_within: ClassVar[float] = 20.0
     _listens = False
 
-    def __del__(self) -> None:
+    def __del__(self, *_: Any) -> None:
         """Closes what was never handed to anybody: the call that it was made for was cancelled."""
         if hasattr(self, "pgconn"):
             self.pgconn.finish()

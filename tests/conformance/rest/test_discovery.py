@@ -23,6 +23,7 @@ from tests.service import DOORS, Door, Service, start_service
 
 Json = Any
 
+# Those with a secret in their path are public to whoever knows it.
 PUBLIC = [
     rpc.path
     for rpc in contract.rpcs()

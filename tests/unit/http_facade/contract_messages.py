@@ -11,8 +11,6 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from distill_grpc.proto import contract
-from http_facade.raw_bodies import is_raw
-from http_facade.transcode import body_type
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 # Exact in a double, so that both codecs and the way back agree.
@@ -41,7 +39,7 @@ def all_descriptors() -> list[Descriptor]:
                 visit(field.message_type)
 
     for rpc in contract.rpcs():
-        if not (rpc.body and is_raw(body_type(rpc))):
+        if not rpc.takes_raw:
             visit(rpc.descriptor.input_type)
         visit(rpc.descriptor.output_type)
     return list(found.values())

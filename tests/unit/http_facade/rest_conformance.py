@@ -20,19 +20,17 @@ from jsonschema import Draft202012Validator
 
 from distill_grpc.proto import contract
 from http_facade.openapi import document
-from http_facade.raw_bodies import is_raw
 from http_facade.settings import FacadeSettings
-from http_facade.transcode import body_type
 from tests.unit.http_facade.rest_door import Reply
 
 Ask = Callable[..., Awaitable[Reply]]  # (method, path, **aiohttp's request options)
 
 RPCS = contract.rpcs()
-RAW = [rpc for rpc in RPCS if is_raw(rpc.descriptor.output_type)]  # they answer with no JSON
-PUBLIC = [rpc for rpc in RPCS if rpc.public and rpc not in RAW]
+# Those with a secret in their path are public to whoever knows it.
+PUBLIC = [rpc for rpc in RPCS if rpc.public and not rpc.path_fields]
 PROTECTED = [rpc for rpc in RPCS if not rpc.public]
 STRICT = [rpc for rpc in RPCS if not rpc.passes_over_unknown_parameters]
-WITH_BODY = [rpc for rpc in RPCS if rpc.body and not is_raw(body_type(rpc))]
+WITH_BODY = [rpc for rpc in RPCS if rpc.body and not rpc.takes_raw]
 SPEC = document(RPCS, FacadeSettings(address="127.0.0.1:0", version="0"))
 
 
