@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints their table and writes their results.
 
-python -m bench [rest] [ingest] [sync] [platforms] [--rounds N] [--seconds S] [--load wrk|python]
-                [--connections N] [--data FOLDER] [--out FILE]
+python -m bench [rest] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
+                [--load wrk|python] [--connections N] [--data FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 
 import psutil
 
-from bench import database, ingest, load, platforms, rest, sync, table
+from bench import database, digest, ingest, load, platforms, rest, sync, table
 from bench.stacks import ROOT, Bench
 
-PARTS = ("rest", "ingest", "sync", "platforms")
+PARTS = ("rest", "ingest", "sync", "digest", "platforms")
 
 
 def main() -> None:
@@ -29,9 +30,10 @@ def main() -> None:
     given.data.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"machine": _machine()}
     folder = given.data.resolve()
-    with database.postgres(folder) as dsn:
+    parts = given.parts or PARTS
+    with database.postgres(folder) if set(parts) - {"digest"} else nullcontext("") as dsn:
         bench = Bench(dsn, folder, given.peers.absolute())
-        for part in given.parts or PARTS:
+        for part in parts:
             print(f"{part}:", flush=True)
             if part == "rest":
                 filled = Bench(database.seeded(dsn), folder, bench.peers)
@@ -40,6 +42,8 @@ def main() -> None:
                 )
             elif part == "ingest":
                 results[part] = ingest.run(dsn, rounds=given.rounds)
+            elif part == "digest":
+                results[part] = digest.run(rounds=given.rounds)
             elif part == "platforms":
                 results[part] = platforms.run(
                     bench, rounds=min(given.rounds, 3), connections=given.connections

@@ -7,6 +7,7 @@ with one line that names the variable; the README's table is held against this c
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AliasChoices,
     BeforeValidator,
     Field,
     SecretStr,
@@ -31,6 +33,8 @@ _SECRET = frozenset(
         "encryption_keys",
         "database_url",
         "redis_url",
+        "openai_api_key",
+        "smtp_url",
         "service_jwt",
         "token_service_url",
         "github_api_url",
@@ -86,6 +90,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
     database_url: OptionalText = Field(
@@ -99,6 +104,11 @@ class Settings(BaseSettings):
     )
     http_address: str = Field("127.0.0.1:8080", description="the REST facade's address")
     grpc_address: str = Field("127.0.0.1:50051", description="the gRPC core's address")
+    public_url: OptionalText = Field(
+        None,
+        description="the REST facade's address as the world sees it, `https://…`: for links in mails and "
+        "feeds, and for platforms that push; unset: `http://` and DISTILL_HTTP_ADDRESS, and nothing pushes",
+    )
     service_name: OptionalText = Field(
         None,
         description="name in `/api` and `/capabilities`; unset: `distill`, or `<source>-feeder` "
@@ -165,6 +175,36 @@ class Settings(BaseSettings):
     summary_retention: Duration = Field(
         timedelta(days=30), description="how long summaries are kept"
     )
+    openai_api_key: OptionalText = Field(
+        None,
+        repr=False,
+        validation_alias=AliasChoices("DISTILL_OPENAI_API_KEY", "OPENAI_API_KEY"),
+        description="key for an OpenAI-compatible API (or `OPENAI_API_KEY`); local servers need none",
+    )
+    openai_base_url: OptionalText = Field(
+        None,
+        validation_alias=AliasChoices("DISTILL_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+        description="that API's address (or `OPENAI_BASE_URL`); unset: OpenAI's own",
+    )
+    summary_model: OptionalText = Field(
+        None, description="the model that writes digests; unset: they are extracted offline"
+    )
+    llm_daily_tokens: int = Field(
+        200_000, ge=0, le=1_000_000_000, description="tokens that one user may use on one day (UTC)"
+    )
+    llm_input_price: float = Field(
+        0.0, ge=0, le=10_000, description="US dollars for a million tokens that a model reads"
+    )
+    llm_output_price: float = Field(
+        0.0, ge=0, le=10_000, description="US dollars for a million tokens that a model writes"
+    )
+    smtp_url: OptionalText = Field(
+        None,
+        repr=False,
+        description="where mail goes, `smtp://user:password@host:587` or `smtps://…`; unset: mail is "
+        "logged (recipient masked), not sent",
+    )
+    mail_from: str = Field("distill@localhost", description="the sender of mail")
     allow_private_addresses: Flag = Field(
         False, description="`1`: user-given URLs may point at private or loopback addresses"
     )
@@ -225,12 +265,39 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL address, postgresql://user@host/name")
         return value
 
-    @field_validator("jwt_jwks_url", "auth_action_url")
+    @field_validator("mail_from")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", value):
+            raise ValueError("must be a mail address, such as distill@example.org")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp(cls, value: str | None) -> str | None:
+        parts = urlsplit(value) if value is not None else None
+        if parts is not None and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
+            raise ValueError("must be a mail server's address, smtp://user:password@host:587")
+        return value
+
+    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:
             raise ValueError("must be an http or https address")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > 500:
+            raise ValueError("must be an http or https address, https://distill.example.com")
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must have no query, fragment, user name or password")
+        return value.rstrip("/")
 
     @field_validator(
         "token_service_url", "github_api_url", "youtube_api_url", "x_api_url", "google_token_url"
@@ -308,6 +375,14 @@ class Settings(BaseSettings):
             raise ValueError("must be at least 1h")
         return value
 
+    @model_validator(mode="after")
+    def _model_needs_a_server(self) -> Settings:
+        if self.summary_model and not (self.openai_api_key or self.openai_base_url):
+            raise ValueError(
+                "DISTILL_SUMMARY_MODEL: needs DISTILL_OPENAI_API_KEY or DISTILL_OPENAI_BASE_URL"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _local_issuer_follows_jwks(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -340,9 +415,13 @@ def load(**overrides: Any) -> Settings:
 
 def variable(field: str) -> str:
     """The environment variable of a field."""
-    return f"DISTILL_{field.upper()}"
+    return f"DISTILL_{field.upper().removeprefix('DISTILL_')}"
 
 
 def _allowed(field: str, rule: str) -> str:
     shown = os.environ.get(variable(field), "")
-    return rule if field in _SECRET or not shown else f"{rule} (it is {shown!r})"
+    return rule if _is_secret(field) or not shown else f"{rule} (it is {shown!r})"
+
+
+def _is_secret(field: str) -> bool:
+    return field.lower().removeprefix("distill_") in _SECRET

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -10,12 +10,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from distill_grpc.proto.contract import Rpc
+from http_facade.answers import JSON
 from http_facade.errors import invalid
 from http_facade.json_decoding import filler, prepare
 from http_facade.json_encoding import encoder
 from http_facade.json_scalars import Wrong
 from http_facade.json_text import parse_object
 from http_facade.query import Parameters, Put, putter
+from http_facade.raw_bodies import fill_raw, raw_of
 
 
 class Endpoint:
@@ -26,23 +28,31 @@ class Endpoint:
         self.rpc = rpc
         self.name = rpc.full_name
         self._request_class = rpc.request_class
-        self._encode = encoder(rpc.descriptor.output_type)
+        if not rpc.answers_raw:
+            self._encode = encoder(rpc.descriptor.output_type)
         fields = rpc.descriptor.input_type.fields_by_name
         self._path: Mapping[str, Put] = {name: putter(fields[name]) for name in rpc.path_fields}
         in_path = frozenset(self._path)
         self._body_field = rpc.body if rpc.body not in {"", "*"} else ""
-        if rpc.body:
+        if rpc.body and not rpc.takes_raw:
             prepare(body_type(rpc))
             self._fill_body = filler(body_type(rpc), frozenset() if self._body_field else in_path)
-        self._query = Parameters(query_fields(rpc))
+        self._query = Parameters(
+            query_fields(rpc), passes_over_unknown=rpc.passes_over_unknown_parameters
+        )
 
     @property
     def takes_body(self) -> bool:
         """True where the annotation names a body."""
         return bool(self.rpc.body)
 
-    def request(self, variables: Mapping[str, str], query: str, body: bytes) -> Message:
-        """The request message; raises `Refusal` naming each field that is wrong and why."""
+    def request(
+        self, variables: Mapping[str, str], query: str, body: bytes, content_type: str = ""
+    ) -> Message:
+        """The request message; raises `Refusal` naming each field that is wrong and why.
+
+        `content_type` is kept where the body is taken as it is.
+        """
         message = self._request_class()
         problems: dict[str, str] = {}
         for name, text in variables.items():
@@ -56,27 +66,52 @@ class Endpoint:
             target: Any = message
             if self._body_field:
                 target = getattr(message, self._body_field)
-            self._fill_body(parse_object(body), target, "", problems)
+            if self.rpc.takes_raw:
+                fill_raw(target, body, content_type)
+            else:
+                self._fill_body(parse_object(body), target, "", problems)
         elif body:
             problems["body"] = "this endpoint takes none"
         if problems:
             raise invalid(problems)
         return message
 
-    def reply(self, response: Message) -> bytes:
-        """The JSON of a response, or of the field that `response_body` names."""
+    def reply(self, response: Message) -> tuple[bytes, str]:
+        """Body and content type of a response: its JSON, or that of the field `response_body`.
+
+        A `google.api.HttpBody` brings both itself.
+        """
+        if self.rpc.answers_raw:
+            return raw_of(response)
         value = self._encode(response)
         if self.rpc.response_body:
             value = value[self.rpc.response_body]
-        return orjson.dumps(value)
+        return orjson.dumps(value), JSON
 
 
-def query_fields(rpc: Rpc) -> list[FieldDescriptor]:
-    """The request fields that stand in the query string, in the order of the proto."""
+def query_fields(rpc: Rpc) -> dict[str, FieldDescriptor]:
+    """The request fields that stand in the query string by their names there, in order.
+
+    Those of a message inside are named after it, such as `hub.mode` (google.api.http).
+    """
     if rpc.body == "*":
-        return []
+        return {}
     elsewhere = {*rpc.path_fields, rpc.body}
-    return [field for field in rpc.descriptor.input_type.fields if field.name not in elsewhere]
+    found: dict[str, FieldDescriptor] = {}
+    for field in rpc.descriptor.input_type.fields:
+        if field.name not in elsewhere:
+            found.update(_leaves(field))
+    return found
+
+
+def _leaves(field: FieldDescriptor) -> Iterator[tuple[str, FieldDescriptor]]:
+    inner = field.message_type
+    if inner is None or field.is_repeated or inner.full_name.startswith("google.protobuf."):
+        yield field.name, field
+        return
+    for below in inner.fields:
+        for name, leaf in _leaves(below):
+            yield f"{field.name}.{name}", leaf
 
 
 def body_type(rpc: Rpc) -> Descriptor:

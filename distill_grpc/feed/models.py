@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Computed,
     ForeignKeyConstraint,
     Index,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -107,6 +109,7 @@ class ConnectionPart(Base):
     next_attempt_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
     gap_until: Mapped[datetime | None]  # up to then something is missing for good
+    pushed_at: Mapped[datetime | None]  # its platform pushed then, and nothing was read since
     __table_args__ = (
         ForeignKeyConstraint(
             ["user_id", "source"],
@@ -114,6 +117,68 @@ class ConnectionPart(Base):
             ondelete="CASCADE",
         ),
     )
+
+
+class PushEndpoint(Base):
+    """An address of ours that one platform may push to, for one part or (`part` empty) an account.
+
+    `sealed` holds the secret part of the address and the secret that signs; `key_hash` finds the row
+    by the former. A row whose part is gone stays as `leaving` until its hub has been told.
+    """
+
+    __tablename__ = "push_endpoints"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    source: Mapped[str] = mapped_column(String(100))
+    part_key: Mapped[UUID] = mapped_column(Uuid)
+    part: Mapped[str] = mapped_column(Text)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    hub: Mapped[str | None] = mapped_column(Text)  # None: the user enters the address
+    topic: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(20))
+    message: Mapped[str | None] = mapped_column(Text)  # why it is not active
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]  # when its hub is asked next
+    lease_until: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer)  # requests in a row that were not confirmed
+    misses: Mapped[int] = mapped_column(Integer)  # news since the last push that nobody pushed
+    last_delivery_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        Index(
+            "uq_push_endpoints_part",
+            "user_id",
+            "source",
+            "part_key",
+            unique=True,
+            postgresql_where=text("state <> 'leaving'"),
+        ),
+        Index("ix_push_endpoints_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+
+class PushDelivery(Base):
+    """A push that had its effect: another of the same id has none.
+
+    No foreign key: an endpoint may go at any time, and deliveries are forgotten by their age.
+    """
+
+    __tablename__ = "push_deliveries"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    endpoint_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    delivery: Mapped[str] = mapped_column(String(100), primary_key=True)
+    received_at: Mapped[datetime]
+    __table_args__ = (Index("ix_push_deliveries_received", "received_at"),)
+
+
+class PushHub(Base):
+    """How often polling found what a hub had not pushed, since it last pushed anything."""
+
+    __tablename__ = "push_hubs"
+    hub: Mapped[str] = mapped_column(Text, primary_key=True)
+    misses: Mapped[int] = mapped_column(Integer)
+    missed_at: Mapped[datetime]
 
 
 class PlatformToken(Base):
@@ -275,6 +340,87 @@ class Summary(Base):
     processing_ms: Mapped[int] = mapped_column(Integer)
     confidence: Mapped[float]
     __table_args__ = (Index("ix_summaries_generated_at", "generated_at"),)
+
+
+class Preferences(Base):
+    """What a user wants of their digests, and when the next one is due.
+
+    `digest_date` is the day that is digested next; a day is done once, as the same statement that finds
+    it due moves it on. `credits_available` is what the user's last token said.
+    """
+
+    __tablename__ = "preferences"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    language: Mapped[str | None] = mapped_column(String(2))
+    length: Mapped[str] = mapped_column(String(10))
+    sections: Mapped[list[Any]] = mapped_column(JSONB)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    sources: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    digest_hour: Mapped[int | None] = mapped_column(SmallInteger)
+    tz: Mapped[str] = mapped_column(String(100))
+    mail: Mapped[bool]
+    daily_llm_tokens: Mapped[int | None] = mapped_column(Integer)
+    credits_available: Mapped[bool]
+    next_digest_at: Mapped[datetime | None]
+    digest_date: Mapped[Date | None] = mapped_column(SqlDate)
+    feed_hash: Mapped[bytes | None] = mapped_column(LargeBinary)  # SHA-256 of the feed's token
+    updated_at: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "ix_preferences_due",
+            "next_digest_at",
+            postgresql_where=text("next_digest_at IS NOT NULL"),
+        ),
+        Index("uq_preferences_feed", "feed_hash", unique=True),
+    )
+
+
+class DigestMail(Base):
+    """A digest's mail: written with the digest, sent until the server took or refused it."""
+
+    __tablename__ = "digest_mails"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    date: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
+    tz: Mapped[str] = mapped_column(String(100), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))  # waiting, sent, refused or given_up
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "ix_digest_mails_due",
+            "next_attempt_at",
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index("ix_digest_mails_created", "created_at"),
+    )
+
+
+class LlmUsage(Base):
+    """Tokens of one user and day (UTC). What is reserved is counted until it is settled."""
+
+    __tablename__ = "llm_usage"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    day: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
+    calls: Mapped[int] = mapped_column(Integer)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    reserved: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int] = mapped_column(BigInteger)  # millionths of a US dollar
+    __table_args__ = (Index("ix_llm_usage_day", "day"),)
+
+
+class LlmMemory(Base):
+    """What a model wrote for a user, by a hash of everything that it depends on."""
+
+    __tablename__ = "llm_memory"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSONB)
+    created_at: Mapped[datetime]
+    __table_args__ = (Index("ix_llm_memory_created", "created_at"),)
 
 
 class ServiceState(Base):

@@ -9,7 +9,19 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.feed.policy import Policy
-from distill_grpc.feed.store import budgets, connections, items, runs, summaries, watches
+from distill_grpc.feed.pushing import REMEMBERED
+from distill_grpc.feed.store import (
+    budgets,
+    connections,
+    digest_mails,
+    items,
+    llm_usage,
+    preferences,
+    pushes,
+    runs,
+    summaries,
+    watches,
+)
 
 log = structlog.get_logger()
 
@@ -35,6 +47,23 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         ),
         "sync_runs": await _in_batches(
             engine, lambda c: runs.delete_finished_before(c, now - policy.raw_retention, BATCH)
+        ),
+        "pushes": await _in_batches(
+            engine, lambda c: pushes.delete_deliveries_before(c, now - REMEMBERED, BATCH)
+        ),
+        "llm_memory": await _in_batches(
+            engine,
+            lambda c: llm_usage.delete_remembered_before(c, now - policy.raw_retention, BATCH),
+        ),
+        "llm_usage": await _in_batches(
+            engine,
+            lambda c: llm_usage.delete_usage_before(
+                c, (now - policy.summary_retention).date(), BATCH
+            ),
+        ),
+        "digest_mails": await _in_batches(
+            engine,
+            lambda c: digest_mails.delete_created_before(c, now - policy.summary_retention, BATCH),
         ),
         "budgets": await _in_batches(
             engine, lambda c: budgets.delete_unused_since(c, now - BUDGETS_KEPT, BATCH)
@@ -67,8 +96,12 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 while await items.delete_of_user(connection, user_id, BATCH) == BATCH:
                     pass
                 await summaries.delete_of_user(connection, user_id)
+                await digest_mails.delete_of_user(connection, user_id)
+                await llm_usage.delete_of_user(connection, user_id)
+                await preferences.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
+                await pushes.delete_of_user(connection, user_id)
                 await budgets.delete_of_user(connection, user_id)
                 await watches.delete_watch(connection, user_id)
         purged += len(leaving)

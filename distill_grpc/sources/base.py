@@ -86,6 +86,10 @@ class Page:
         False  # the part belongs to the account no more, such as a channel left: forget it
     )
     gap: bool = False  # something between the last read and this one cannot be had any more
+    # The WebSub hub that pushes the part, and the part's address there; empty: none does, None: not
+    # told this time.
+    hub: str | None = None
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 import grpc
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
@@ -68,8 +69,11 @@ async def _by_grpc(
             elif detail.Unpack(info):
                 text += f"\n{sorted(info.metadata.items())}"
         return Told(info.reason.lower(), text, _lasting(metadata))
-    told = json_format.MessageToDict(response, preserving_proto_field_name=True)
-    text = json.dumps(told, ensure_ascii=False)
+    if isinstance(response, HttpBody):
+        text = response.data.decode()
+    else:
+        told = json_format.MessageToDict(response, preserving_proto_field_name=True)
+        text = json.dumps(told, ensure_ascii=False)
     return Told("ok", text, _lasting(dict(await call.initial_metadata() or ())))
 
 
@@ -79,7 +83,7 @@ async def _by_rest(
     path, rest = rpc.path, dict(fields)
     for name in rpc.path_fields:
         path = path.replace(f"{{{name}}}", quote(str(rest.pop(name)), safe=""))
-    in_query = {field.name for field in query_fields(rpc)}
+    in_query = set(query_fields(rpc))
     query = urlencode({k: v for k, v in rest.items() if k in in_query}, doseq=True)
     body = {k: v for k, v in rest.items() if k not in in_query}
     answer = await service.call(

@@ -43,6 +43,15 @@ _FILTER = Ids(own=OK, other=OK, malformed=(INVALID, OK))
 _SOURCES = Ids(own=OK, other=OK, malformed=(INVALID,))
 _TOKEN = Ids(own=OK, other=INVALID, malformed=(INVALID,))
 _CONNECTION = Ids(own=OK, other=NOT_FOUND, malformed=(NOT_FOUND, INVALID))
+_PERIOD = Row(
+    {
+        "period": Ids(own=OK, other=EMPTY, malformed=(INVALID, NOT_FOUND)),
+        "date": Ids(own=OK, other=EMPTY, malformed=(INVALID,)),
+    },
+    free=frozenset({"tz"}),
+)
+# The key to one feed or one user's mails: what comes near another's opens nothing.
+_SECRET = Ids(own=OK, other=NOT_FOUND, malformed=(NOT_FOUND, INVALID))
 _NOTHING = Row()
 
 ROWS: Mapping[str, Row] = {
@@ -67,13 +76,29 @@ ROWS: Mapping[str, Row] = {
             "page_token": _TOKEN,
         }
     ),
-    "/distill.v1.ContentService/GetSummary": Row(
-        {
-            "period": Ids(own=OK, other=EMPTY, malformed=(INVALID, NOT_FOUND)),
-            "date": Ids(own=OK, other=EMPTY, malformed=(INVALID,)),
-        },
-        free=frozenset({"tz"}),
+    "/distill.v1.ContentService/GetSummary": _PERIOD,
+    "/distill.v1.ContentService/RegenerateSummary": _PERIOD,
+    "/distill.v1.PreferenceService/GetPreferences": _NOTHING,
+    "/distill.v1.PreferenceService/UpdatePreferences": Row(
+        {"sources": _SOURCES},
+        free=frozenset(
+            {
+                "language",
+                "length",
+                "tags",
+                "names",
+                "tz",
+                "sections.name",
+                "sections.words",
+                "sections.tags",
+                "sections.sources",
+            }
+        ),
     ),
+    "/distill.v1.DigestService/CreateDigestFeed": _NOTHING,
+    "/distill.v1.DigestService/DeleteDigestFeed": _NOTHING,
+    "/distill.v1.DigestService/GetDigestFeed": Row({"token": _SECRET}, free=frozenset({"file"})),
+    "/distill.v1.DigestService/StopDigestMails": Row({"token": _SECRET}),
     "/distill.v1.ConnectionService/ListConnections": _NOTHING,
     "/distill.v1.ConnectionService/GetConnection": Row({"source": _CONNECTION}),
     # Whoever connects a source connects an account of their own.
@@ -82,4 +107,12 @@ ROWS: Mapping[str, Row] = {
         free=frozenset({"credentials", "settings"}),
     ),
     "/distill.v1.ConnectionService/DeleteConnection": Row({"source": _CONNECTION}),
+    # Platforms call these, not users: the key is the secret, and acts for its owner (`rest/test_webhooks`).
+    "/distill.v1.WebhookService/ReceiveWebhook": Row(free=frozenset({"source", "key"})),
+    "/distill.v1.WebhookService/VerifyWebhook": Row(
+        free=frozenset(
+            {"source", "key", "crc_token"}
+            | {f"hub.{name}" for name in ("mode", "topic", "challenge", "reason")}
+        )
+    ),
 }

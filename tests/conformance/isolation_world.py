@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from distill_grpc import clock
-from tests.conformance.users import connect, store, story, watch
+from distill_grpc.feed.digest_mailing import UNSUBSCRIBE
+from tests.conformance.users import connect, link_tokens, store, story, watch
 from tests.service import Service
 
 Json = Any
@@ -58,6 +59,13 @@ class World:
             "page_token": lambda: Values(
                 mine.tokens[rpc],
                 theirs.tokens[rpc],
+                _other_letters(theirs.tokens[rpc]),
+                (*_NO_NAMES, theirs.tokens[rpc][:-1], theirs.tokens[rpc] + "A"),
+            ),
+            # Who holds a secret address may use it: what is tried is what comes near it.
+            "token": lambda: Values(
+                mine.tokens[rpc],
+                theirs.tokens[rpc][:-1] + "_",
                 _other_letters(theirs.tokens[rpc]),
                 (*_NO_NAMES, theirs.tokens[rpc][:-1], theirs.tokens[rpc] + "A"),
             ),
@@ -140,7 +148,12 @@ async def _furnish(service: Service, user: str, source: str) -> Ids:
     recent = await service.call("GET", "/content/recent?limit=1", user=user)
     body = {"query": "story", "limit": 1}
     found = await service.call("POST", "/content/search", body, user=user)
+    digests = await service.call("POST", "/digests/feed", user=user)
     ids.tokens = {
+        "/distill.v1.DigestService/GetDigestFeed": digests.body["atom"].split("/")[-2],
+        "/distill.v1.DigestService/StopDigestMails": (await link_tokens(service)).sign(
+            user, UNSUBSCRIBE
+        ),
         "/distill.v1.ContentService/ListRecent": recent.body["metadata"]["next_page_token"],
         "/distill.v1.ContentService/Search": found.body["metadata"]["next_page_token"],
     }

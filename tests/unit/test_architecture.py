@@ -25,6 +25,7 @@ LAYERS = {
     "jobs": 2,
     "sources": 2,
     "llm": 2,
+    "mail": 2,
     "rpc": 2,
     "feed": 3,
     "publishing": 3,
