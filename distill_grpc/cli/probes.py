@@ -69,6 +69,8 @@ async def silence(url: str) -> str:
         ):
             # A server that is up, or a proxy before one that is not?
             return f"answers {answer.status}" if answer.status in {502, 503, 504} else ""
+    except aiohttp.ClientConnectorError as error:
+        return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
     except TimeoutError:
         return f"no answer within {TIMEOUT:.0f} s"
     except (aiohttp.ClientError, ValueError) as error:

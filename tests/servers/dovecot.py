@@ -133,7 +133,7 @@ def _running(root: Path, binary: str) -> Iterator[Dovecot]:
         shutil.chown(root / "mail", "nobody", "nogroup")
         root.chmod(0o755)  # Dovecot's processes are nobody's
     subprocess.run([binary, "-c", config], check=True, timeout=20)
-    pid = int((root / "run" / "master.pid").read_text())
+    pid = _pid(root / "run" / "master.pid")
     try:
         _wait_for(port, root / "log" / "dovecot.log")
         yield Dovecot(root, port, tls_port, root / "authority.pem")
@@ -253,6 +253,15 @@ def _free_ports(count: int) -> list[int]:
     for taken in sockets:
         taken.close()
     return ports
+
+
+def _pid(path: Path) -> int:
+    """The server's process, which goes on by itself, perhaps before it has said so."""
+    for _ in range(200):
+        with suppress(OSError, ValueError):
+            return int(path.read_text())
+        time.sleep(0.05)
+    raise AssertionError(f"Dovecot did not write {path}")
 
 
 def _wait_for(port: int, log: Path) -> None:
