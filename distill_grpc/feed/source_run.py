@@ -22,7 +22,7 @@ from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushed_parts import PushedParts
 from distill_grpc.feed.read_plan import ReadPlan
-from distill_grpc.feed.store import connections, items, runs
+from distill_grpc.feed.store import connections, items, pushes, runs
 from distill_grpc.feed.tokens import TokenKeeper, for_source
 from distill_grpc.sources.base import (
     FetchRequest,
@@ -200,6 +200,7 @@ class SourceRun:
         """What is remembered of the page's part; nothing where the part has ended."""
         if page.ended:
             await connections.delete_part(connection, self._user_id, self._name, page.part)
+            await pushes.leave_orphans(connection, self._user_id, self._name, now)
             return
         known = self._parts.get(page.part)
         missed = self.pushed.has_missed(page, known, new=new, now=now)
