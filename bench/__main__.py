@@ -1,7 +1,7 @@
 """Runs the benchmarks, prints their table and writes their results.
 
-python -m bench [rest] [ingest] [sync] [digest] [--rounds N] [--seconds S] [--load wrk|python]
-                [--data FOLDER] [--out FILE]
+python -m bench [rest] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
+                [--load wrk|python] [--connections N] [--data FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any
 
 import psutil
 
-from bench import database, digest, ingest, load, rest, sync, table
+from bench import database, digest, ingest, load, platforms, rest, sync, table
 from bench.stacks import ROOT, Bench
 
-PARTS = ("rest", "ingest", "sync", "digest")
+PARTS = ("rest", "ingest", "sync", "digest", "platforms")
 
 
 def main() -> None:
@@ -44,6 +44,10 @@ def main() -> None:
                 results[part] = ingest.run(dsn, rounds=given.rounds)
             elif part == "digest":
                 results[part] = digest.run(rounds=given.rounds)
+            elif part == "platforms":
+                results[part] = platforms.run(
+                    bench, rounds=min(given.rounds, 3), connections=given.connections
+                )
             else:
                 results[part] = sync.run(bench, rounds=min(given.rounds, 3))
             # Written after each part, so that a later one that fails loses nothing.
@@ -54,13 +58,11 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "parts",
-        nargs="*",
-        metavar="PART",
-        help="rest, ingest, sync, digest; all where none is named",
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all where none is named"
     )
     parser.add_argument("--rounds", type=int, default=5, help="%(default)s")
     parser.add_argument("--seconds", type=float, default=5.0, help="of load a round; %(default)s")
+    parser.add_argument("--connections", type=int, default=2_000, help="of platforms; %(default)s")
     parser.add_argument("--load", choices=("wrk", "python"), default=load.default_tool())
     parser.add_argument(
         "--data", type=Path, default=ROOT / ".distill-bench", help="kept between runs"
@@ -72,8 +74,8 @@ def _arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if wrong := set(given.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(wrong))}: there are {', '.join(PARTS)}")
-    if given.rounds < 1 or given.seconds < 1:
-        parser.error("at least one round of at least one second")
+    if given.rounds < 1 or given.seconds < 1 or given.connections < 1:
+        parser.error("at least one round of at least one second, and one connection")
     return given
 
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,16 @@ class Bench:
         return self.folder / f"{name}.log"
 
     def distill(
-        self, *arguments: str, http: int = 0, grpc: int = 0, name: str, retention: str = "7d"
+        self,
+        *arguments: str,
+        http: int = 0,
+        grpc: int = 0,
+        name: str,
+        retention: str = "7d",
+        env: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[psutil.Process]:
         """A process of Distill with everything on; only the limit on calls is too high to meet."""
-        env = {
+        settings = {
             "DISTILL_DATABASE_URL": self.dsn,
             "DISTILL_DATA_DIR": str(self.folder / "distill"),
             "DISTILL_HTTP_ADDRESS": f"127.0.0.1:{http or processes.free_port()}",
@@ -82,9 +88,10 @@ class Bench:
             "DISTILL_ALLOW_PRIVATE_ADDRESSES": "1",
             "DISTILL_RAW_RETENTION": retention,
             "PYTHONPATH": str(ROOT),
+            **(env or {}),
         }
         command = [sys.executable, "-m", "distill_grpc", *arguments]
-        return processes.running(command, env=env, log=self.log(name), cwd=self.folder)
+        return processes.running(command, env=settings, log=self.log(name), cwd=self.folder)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_TITLES = {"rest": "REST list", "ingest": "Ingestion", "sync": "Syncs"}
+_TITLES = {"rest": "REST list", "ingest": "Ingestion", "sync": "Syncs", "platforms": "Platforms"}
 
 
 def markdown(results: Mapping[str, Any]) -> str:

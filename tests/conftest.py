@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.typing import EventDict, WrappedLogger
 
 from distill_grpc.db.embedded import EmbeddedPostgres
 from distill_grpc.db.engine import create_engine
@@ -51,3 +53,21 @@ async def service(database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     """Core, facade (both transports) and worker in mock mode, in this process, on free ports."""
     async with start_service(database_url, tmp_path, mock=True) as running:
         yield running
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[EventDict]]:
+    """Every line that is logged, as it is before the net that takes secrets out."""
+    lines: list[EventDict] = []
+
+    def collect(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        lines.append(dict(event))
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, collect],
+        cache_logger_on_first_use=False,
+    )
+    yield lines
+    structlog.configure(**before)

@@ -224,6 +224,45 @@ async def sources(settings: Settings) -> Finding:
     return Finding("ok", names + (" (all played by mock data)" if settings.mock else ""))
 
 
+async def platforms(settings: Settings) -> Finding:
+    """Whether the enabled platforms' addresses answer. Nobody's credentials are needed."""
+    if settings.mock:
+        return Finding("ok", "not asked: all are played by mock data")
+    from distill_grpc.sources.http import HttpClient
+    from distill_grpc.sources.registry import build
+
+    http = HttpClient(allow_private_addresses=settings.allow_private_addresses)
+    try:
+        sources = build(settings.sources, mock=False, http=http, api_urls=settings.api_urls)
+        roots = {name: url for name, s in sources.items() if (url := getattr(s, "root", ""))}
+        await sources.close()
+    except ValueError:
+        return Finding("warn", "not asked", "mend DISTILL_SOURCES first")
+    finally:
+        await http.close()
+    if not roots:
+        return Finding("ok", "no enabled source has an address of its own")
+    whys = dict(zip(roots, await asyncio.gather(*map(probes.silence, roots.values())), strict=True))
+    silent = [f"{name} at {roots[name]}: {why}" for name, why in whys.items() if why]
+    if silent:
+        variables = ", ".join(f"DISTILL_{n.upper()}_API_URL" for n, why in whys.items() if why)
+        mend = f"see to the network, its proxy or firewall, or mend {variables}"
+        return Finding("warn", "; ".join(silent), mend)
+    return Finding("ok", f"{', '.join(roots)}: each answers")
+
+
+async def token_service(settings: Settings) -> Finding:
+    """Whether the central token service answers, and is told who we are."""
+    if settings.token_service_url is None:
+        return Finding("ok", "not asked for: only credentials stored here")
+    if why := await probes.silence(settings.token_service_url):
+        text = f"{settings.token_service_url}: {why}"
+        return Finding("warn", text, "start it, or mend DISTILL_TOKEN_SERVICE_URL")
+    if settings.service_jwt is None:
+        return Finding("fail", "answers, but DISTILL_SERVICE_JWT is not set", "set it")
+    return Finding("ok", f"{settings.token_service_url} answers")
+
+
 async def jwks(settings: Settings) -> Finding:
     """Whether the token issuer's keys can be fetched."""
     if settings.jwt_jwks_url is None:

@@ -58,6 +58,8 @@ async def examine() -> list[tuple[str, Finding]]:
         ("REST address", checks.http_address),
         ("gRPC address", checks.grpc_address),
         ("sources", checks.sources),
+        ("platforms", checks.platforms),
+        ("token service", checks.token_service),
         ("issuer's keys", checks.jwks),
         ("Redis", checks.redis),
         ("summariser", checks.summariser),

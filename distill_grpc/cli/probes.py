@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from distill_grpc.cli.failure import last_line
+
 TIMEOUT = 5.0  # seconds for everything outside
 MAX_DOCUMENT = 1_000_000  # bytes
 
@@ -50,3 +52,26 @@ async def get_json(url: str) -> Any:
     if answer.status not in {200, 503} or len(content) > MAX_DOCUMENT:
         raise ValueError(f"it answered {answer.status} with {len(content)} bytes")
     return json.loads(content)
+
+
+async def silence(url: str) -> str:
+    """Why nobody answers HTTP at an address, in a few words; empty where somebody does.
+
+    Any answer counts, a refusal too: nothing is said about who asks, and no redirect is followed.
+    """
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            # A server that is up, or a proxy before one that is not?
+            return f"answers {answer.status}" if answer.status in {502, 503, 504} else ""
+    except aiohttp.ClientConnectorError as error:
+        return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
+    except TimeoutError:
+        return f"no answer within {TIMEOUT:.0f} s"
+    except (aiohttp.ClientError, ValueError) as error:
+        return last_line(error) or type(error).__name__

@@ -20,7 +20,7 @@ from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
-from distill_grpc.rpc.instants import set_instant
+from distill_grpc.rpc.instants import set_earliest, set_instant
 from distill_grpc.sources.base import Source
 
 # Beyond this a double is no exact whole number (RFC 8259, section 6).
@@ -125,7 +125,7 @@ def _connection(connected: connecting.Connected, pushing: Pushing | None) -> pb.
     message.settings.update(row.settings)
     set_instant(message.connected_at, row.connected_at)
     set_instant(message.last_success, row.last_success_at)
-    set_instant(message.retry_after, row.retry_at)
+    set_earliest(message.retry_after, row.retry_at)
     if row.error_code:
         message.error, message.message = row.error_code, row.error_message or ""
     for known in connected.parts:
@@ -142,7 +142,7 @@ def _connection(connected: connecting.Connected, pushing: Pushing | None) -> pb.
         set_instant(part.gap_until, known.gap_until)
         waits = [at for at in (known.next_attempt_at, known.retry_at) if at is not None]
         if not known.permanent:
-            set_instant(part.next_attempt, max(waits, default=None))
+            set_earliest(part.next_attempt, max(waits, default=None))
     if pushing is not None:
         _add_pushes(message, connected, pushing)
     return message

@@ -29,7 +29,7 @@ from distill_grpc.feed.store import (
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
 from distill_grpc.rpc.call import Call
-from distill_grpc.rpc.instants import set_instant
+from distill_grpc.rpc.instants import set_earliest, set_instant
 from distill_grpc.sources.base import Source
 
 log = structlog.get_logger()
@@ -226,7 +226,7 @@ def _add_source(
         completeness=measured.completeness,
     )
     set_instant(status.last_success, row.last_success_at)
-    set_instant(status.retry_after, row.retry_at)
+    set_earliest(status.retry_after, row.retry_at)
     if row.account:
         status.account = row.account
     if row.error_code:
@@ -241,8 +241,8 @@ def _add_budget(status: pb.GetMetadataResponse.SourceStatus, budget: budgets.Bud
         limit=round(budget.limit, 2),
         left=round(budget.left, 2),
     )
-    set_instant(shown.resets_at, budget.resets_at)
-    set_instant(shown.blocked_until, budget.blocked_until)
+    set_earliest(shown.resets_at, budget.resets_at)
+    set_earliest(shown.blocked_until, budget.blocked_until)
 
 
 def _platforms(read: Mapping[str, tuple[int, int]]) -> str:

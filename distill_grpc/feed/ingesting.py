@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 MAX_CONTENT = 100_000
 MAX_RAW = 1_000_000  # bytes
-MAX_PLATFORM_ID = 512  # bytes; the unique key must fit an index page
+MAX_PLATFORM_ID = 512  # bytes
 MAX_TAGS = 20
 # PostgreSQL takes no NUL, UTF-8 no lone surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -51,9 +51,11 @@ def rows(
     return list(found.values())
 
 
-def platform_ids(given: Iterable[str]) -> list[str]:
-    """Platform ids in the form in which items are kept under them; what can be none is left out."""
-    return [_platform_id(text) for text in given if _UNSTORABLE.sub("", text)]
+def item_ids(source: str, platform_ids: Iterable[str]) -> set[UUID]:
+    """The ids of the items that a platform calls so; what can be no platform id is left out."""
+    return {
+        item_id(source, _platform_id(text)) for text in platform_ids if _UNSTORABLE.sub("", text)
+    }
 
 
 def tag(text: str) -> str:

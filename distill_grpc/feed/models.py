@@ -224,7 +224,11 @@ class PlatformBudget(Base):
 
 
 class Item(Base):
-    """One piece of content. `id` is derived from source and platform id, so it never changes."""
+    """One piece of content. `id` is derived from source and platform id, so it never changes.
+
+    It is the only key: an upsert waits for others at one index, and a second one that says the same
+    would refuse what it should find.
+    """
 
     __tablename__ = "items"
     user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -249,7 +253,6 @@ class Item(Base):
     stored_bytes: Mapped[int] = mapped_column(Integer)
     search: Mapped[Any] = mapped_column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True))
     __table_args__ = (
-        UniqueConstraint("user_id", "source", "platform_id"),
         Index("ix_items_newest", "user_id", text("published_at DESC"), text("id DESC")),
         Index("ix_items_collected", "collected_at"),
     )

@@ -22,7 +22,7 @@ from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushed_parts import PushedParts
 from distill_grpc.feed.read_plan import ReadPlan
-from distill_grpc.feed.store import connections, items, runs
+from distill_grpc.feed.store import connections, items, pushes, runs
 from distill_grpc.feed.tokens import TokenKeeper, for_source
 from distill_grpc.sources.base import (
     FetchRequest,
@@ -165,25 +165,11 @@ class SourceRun:
             # Taken under the lock, so that a user's items change in the order of their instants.
             now = self.now()
             counts = await items.upsert_items(connection, self._user_id, self._name, rows, now)
-            kept = {row["platform_id"] for row in rows}
-            gone = [told for told in ingesting.platform_ids(page.deleted) if told not in kept]
-            deleted = await items.delete_items(connection, self._user_id, self._name, gone)
+            gone = ingesting.item_ids(self._name, page.deleted) - {row["id"] for row in rows}
+            deleted = await items.delete_items(connection, self._user_id, gone)
             if counts.new or counts.updated or deleted:
                 self._had_news.add(page.part)
-            missed = self.pushed.has_missed(
-                page, self._parts.get(page.part), new=counts.new, now=now
-            )
-            state = outcomes.part_state(
-                page,
-                self._parts.get(page.part),
-                had_news=page.part in self._had_news,
-                interval=self._interval,
-                pushed=not missed and self.pushed.relied_on(page.part, now),
-                now=now,
-                jitter=_jitter(),
-            )
-            await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
-            await self.pushed.learn(connection, page, missed=missed, now=now)
+            await self._store_part(connection, page, now, new=counts.new)
             finished = page.last or page.failure is not None
             first = finished and page.part not in self._done
             await runs.add_progress(
@@ -199,12 +185,36 @@ class SourceRun:
             )
         if finished:
             self._done.add(page.part)
+        if page.ended:
+            self._parts.pop(page.part, None)
         if page.failure is not None:
             self._failed[page.part] = page.failure
             FAILURES.labels(self._name, page.failure.code).inc()
         ITEMS.labels(self._name, "new").inc(counts.new)
         ITEMS.labels(self._name, "updated").inc(counts.updated)
         ITEMS.labels(self._name, "deleted").inc(deleted)
+
+    async def _store_part(
+        self, connection: AsyncConnection, page: Page, now: datetime, *, new: int
+    ) -> None:
+        """What is remembered of the page's part; nothing where the part has ended."""
+        if page.ended:
+            await connections.delete_part(connection, self._user_id, self._name, page.part)
+            await pushes.leave_orphans(connection, self._user_id, self._name, now)
+            return
+        known = self._parts.get(page.part)
+        missed = self.pushed.has_missed(page, known, new=new, now=now)
+        state = outcomes.part_state(
+            page,
+            known,
+            had_news=page.part in self._had_news,
+            interval=self._interval,
+            pushed=not missed and self.pushed.relied_on(page.part, now),
+            now=now,
+            jitter=_jitter(),
+        )
+        await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
+        await self.pushed.learn(connection, page, missed=missed, now=now)
 
     async def _conclude(self, failure: SourceFailure | None) -> Verdict:
         """Writes down how the account as a whole did."""

@@ -17,7 +17,7 @@ from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as pb
 from distill_grpc.rpc.call import Call
-from distill_grpc.rpc.instants import set_instant
+from distill_grpc.rpc.instants import set_earliest, set_instant
 
 _DATA_TYPES = tuple(name for rpc in contract.rpcs() for name in rpc.data_types)
 
@@ -100,7 +100,7 @@ def _job(run: Row[Any], sources: Sequence[Row[Any]]) -> pb.GetSyncJobResponse:
         if row.error_code:
             result.error = row.error_code
             result.message = row.error_message or ""
-        set_instant(result.retry_after, row.retry_at)
+        set_earliest(result.retry_after, row.retry_at)
     return response
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
 
 
@@ -13,6 +14,11 @@ def set_instant(target: Timestamp, instant: datetime | None) -> None:
     """Sets a timestamp in whole seconds; leaves it unset for None."""
     if instant is not None:
         target.seconds = int(instant.timestamp())
+
+
+def set_earliest(target: Timestamp, instant: datetime | None) -> None:
+    """Sets the instant before which nothing may be asked: rounded up, so that it is never too early."""
+    set_instant(target, None if instant is None else clock.seconds_up(instant))
 
 
 def read_instant(field: str, given: Timestamp) -> datetime:

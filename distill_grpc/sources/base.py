@@ -7,7 +7,7 @@ and failing independently of each other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -82,6 +82,9 @@ class Page:
     last: bool = True  # False: more pages of this part follow in this fetch
     unchanged: bool = False  # the platform said that nothing is new (304, same bytes)
     deleted: Sequence[str] = ()  # platform ids of items that are gone at the platform
+    ended: bool = (
+        False  # the part belongs to the account no more, such as a channel left: forget it
+    )
     gap: bool = False  # something between the last read and this one cannot be had any more
     # The WebSub hub that pushes the part, and the part's address there; empty: none does, None: not
     # told this time.
@@ -106,6 +109,10 @@ class FetchRequest:
     user: str = ""  # for whom, as far as a budget that users share must know
     account: str = ""  # the account's name, as `identify` told it
 
+    def left(self, wanted: Collection[str]) -> list[str]:
+        """Known parts that are wanted no more; each is told as a page that `ended`."""
+        return [part for part in {**self.cursors, **self.since} if part not in wanted]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -121,7 +128,11 @@ class Account:
 
 
 class Source(Protocol):
-    """A platform that Distill can read."""
+    """A platform that Distill can read.
+
+    One that has an address of its own may tell it as `root`, for `distill doctor`; one that holds
+    something open has `close()`.
+    """
 
     info: SourceInfo
 

@@ -39,7 +39,6 @@ from distill_grpc.sources.registry import SourceContext
 
 # `2026-12-24 10:00:00 UTC`, or with an offset such as `+0100`
 _EXPIRY = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) (?:UTC|([+-]\d{4}))")
-_DAY = 86_400.0
 
 
 class GithubSource:
@@ -49,9 +48,9 @@ class GithubSource:
         self.info = replace(INFO, oauth=oauth.github(context.api_urls.get("github")))
         self.webhooks = GithubWebhooks()
         self._context = context
-        self._root = context.api_urls.get("github", ROOT).rstrip("/")
-        web = URL(self._root)
-        self._site = "https://github.com" if self._root == ROOT else str(web.origin())
+        self.root = context.api_urls.get("github", ROOT).rstrip("/")
+        web = URL(self.root)
+        self._site = "https://github.com" if self.root == ROOT else str(web.origin())
         self._turns = Turns()
         self._refusals: dict[str, int] = {}
 
@@ -109,8 +108,7 @@ class GithubSource:
                 async for page in pages:
                     yield page
         for part in self._left(request, lists):
-            # A repository that is on no list any more: nothing of it is awaited.
-            yield Page(part=part, unchanged=True, min_interval=_DAY)
+            yield Page(part=part, ended=True)  # a repository that is on no list any more
 
     def _read(self, api: GithubApi, request: FetchRequest, part: str) -> AsyncGenerator[Page, None]:
         if part == github_inbox.PART:
@@ -123,7 +121,7 @@ class GithubSource:
         return GithubApi(
             self._context.http,
             self._context.budgets,
-            self._root,
+            self.root,
             token,
             clock=time,
             refusals=self._refusals,
@@ -132,11 +130,13 @@ class GithubSource:
         )
 
     def _left(self, request: FetchRequest, lists: Mapping[str, Json]) -> list[str]:
+        included = github_settings.included(request.settings)
         if self.parts(request.settings):
             return []  # the core forgets parts that the settings no longer name
+        if any(part in lists and lists[part] is None for part in included):
+            return []  # a list that was never read says nothing about what is not on it
         wanted = {f"{github_releases.PREFIX}{n}" for n in _all_repositories(request, lists)}
-        wanted |= set(github_settings.included(request.settings))
-        return [part for part in request.cursors if part not in wanted | request.skip]
+        return request.left(wanted.union(included))
 
 
 def _all_repositories(request: FetchRequest, lists: Mapping[str, Json]) -> list[str]:

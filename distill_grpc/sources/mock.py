@@ -39,12 +39,14 @@ _BETWEEN_ITEMS = 40 * 60  # seconds, on average over the parts that a platform h
 _LIMIT_LASTS = timedelta(minutes=15)
 _MAX_PAGES = 1_000
 _MAX_DELAY = 60.0
+_CHANGES = ("edits", "deletions", "gaps")
 _WEBHOOKS: Mapping[str, Webhooks] = {"github": GithubWebhooks(), "x": XWebhooks()}
 _FAILURES = ("rate_limited", "token_expired", "no_platform_auth", "platform_error")
 
 SETTINGS = {
     "simulate": f"The whole account fails in this way: {', '.join(_FAILURES)}",
     "simulate_parts": "Parts that fail: the part's name and the way",
+    "changes": f"What happens beside news, at each read that brings some: any of {', '.join(_CHANGES)}",
     "pages": f"Number of pages that a fetch of a part comes in, 1 to {_MAX_PAGES}",
     "delay": f"Seconds before each page, 0 to {_MAX_DELAY:.0f}",
 }
@@ -117,13 +119,29 @@ class MockSource:
         size = -(-len(slots) // pages)
         for start in range(0, len(slots), size):
             some = slots[start : start + size]
-            yield Page(
+            page = Page(
                 part=part,
                 items=[self._item(part, slot) for slot in some],
                 cursor={"slot": some[-1]},
                 title=title,
                 last=start + size >= len(slots),
             )
+            first = start == 0 and request.cursors.get(part) is not None
+            yield self._changed(page, part, some[0], request) if first else page
+
+    def _changed(self, page: Page, part: str, slot: int, request: FetchRequest) -> Page:
+        """With what `settings.changes` asks for.
+
+        The item before the news is edited, the one before that deleted, and what may lie between is
+        out of reach.
+        """
+        changes = request.settings.get("changes") or ()
+        items = list(page.items)
+        if "edits" in changes:
+            old = self._item(part, slot - 1)
+            items.append(dataclasses.replace(old, content=f"{old.content}\n\nCorrected since."))
+        gone = [self._item(part, slot - 2).platform_id] if "deletions" in changes else []
+        return dataclasses.replace(page, items=items, deleted=gone, gap="gaps" in changes)
 
     def _slots(self, part: str, request: FetchRequest) -> Sequence[int]:
         """The slots since the cursor that have published by now."""
@@ -178,6 +196,9 @@ class MockSource:
         elif name == "simulate_parts":
             if not isinstance(value, dict) or not all(v in _FAILURES for v in value.values()):
                 rule = f"must give each part one of {', '.join(_FAILURES)}"
+        elif name == "changes":
+            if not _is_names(value) or not set(value) <= set(_CHANGES):
+                rule = f"must be a list of any of {', '.join(_CHANGES)}"
         elif name == "pages":
             if not _is_number(value, 1, _MAX_PAGES) or value != int(value):
                 rule = f"must be a whole number from 1 to {_MAX_PAGES}"

@@ -93,7 +93,7 @@ class XSource:
         self.webhooks = XWebhooks()
         self._http = context.http
         self._budgets = context.budgets
-        self._root = context.api_urls.get("x", API)
+        self.root = context.api_urls.get("x", API)
         self._accounts: dict[str, str] = {}  # digest of a token → the user's id
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
@@ -160,6 +160,8 @@ class XSource:
         if settings.get("own_lists"):
             more = await _own_lists(api, purse, me)
             named += [p for p in more if p not in named and p not in request.skip]
+            for part in request.left({*_named(settings), *more}):
+                yield Page(part=part, ended=True)  # a list that the user owns no more
         told: dict[int, int] = {}
         for part in named:
             cursor = request.cursors.get(part)
@@ -179,7 +181,7 @@ class XSource:
         token = credentials.get("access_token")
         if not isinstance(token, str) or not token:
             raise NoPlatformAuth("There is no access token for X.", reason="no_token")
-        return XApi(self._http, self._budgets, root=self._root, token=token, now=now)
+        return XApi(self._http, self._budgets, root=self.root, token=token, now=now)
 
     async def _who(self, api: XApi) -> str:
         """The user's id; asked once for each token."""

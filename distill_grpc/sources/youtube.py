@@ -42,7 +42,6 @@ from distill_grpc.sources.youtube_settings import (
     follows_subscriptions,
 )
 
-_DAY = 86_400.0
 _LIST_PAUSE = 6 * 3_600.0
 _MAX_PAGES = 200
 _A_CHANNEL = "UC_x5XG1OV2P6uZZ5FSM9Ttw"  # of Google; asked for where only a key is to be tried
@@ -60,9 +59,9 @@ class YoutubeSource:
         self.info = replace(INFO, oauth=oauth.google(context.google_token_url))
         self._context = context
         self.websub = WebSub(context.http)
-        self._root = context.api_urls.get("youtube", ROOT)
-        own = self._root != ROOT
-        self._feeds = str(URL(self._root).origin() / "feeds/videos.xml") if own else ADDRESS
+        self.root = context.api_urls.get("youtube", ROOT)
+        own = self.root != ROOT
+        self._feeds = str(URL(self.root).origin() / "feeds/videos.xml") if own else ADDRESS
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
         """Raises `InvalidConnection` naming every wrong credential and setting."""
@@ -117,11 +116,9 @@ class YoutubeSource:
             async with aclosing(breaker.guarded(part, self._read(api, request, part))) as pages:
                 async for page in pages:
                     yield page
-        if not self.parts(request.settings):
-            for part in request.cursors:
-                if part not in request.skip and part not in {*channels, SUBSCRIPTIONS}:
-                    # A channel that is not subscribed to any more: nothing of it is awaited.
-                    yield Page(part=part, unchanged=True, min_interval=_DAY)
+        if not self.parts(request.settings) and cursor is not None:
+            for part in request.left({*channels, SUBSCRIPTIONS}):
+                yield Page(part=part, ended=True)  # a channel that is not subscribed to any more
 
     async def _read(
         self, api: YoutubeApi, request: FetchRequest, part: str
@@ -171,7 +168,7 @@ class YoutubeSource:
         return YoutubeApi(
             self._context.http,
             self._context.budgets,
-            self._root,
+            self.root,
             credentials,
             clock=time,
             user=user,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
 from tests.conformance.users import collected
 from tests.databases import fresh_database
@@ -69,21 +67,3 @@ async def reader(shared: Service) -> str:
     """A user of `shared` with collected items, for tests that only read."""
     await collected(shared, "reader")
     return "reader"
-
-
-@pytest.fixture
-def log_lines() -> Iterator[list[EventDict]]:
-    """Every line that is logged, as it is before the net that takes secrets out."""
-    lines: list[EventDict] = []
-
-    def collect(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        lines.append(dict(event))
-        raise structlog.DropEvent
-
-    before = structlog.get_config()
-    structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, collect],
-        cache_logger_on_first_use=False,
-    )
-    yield lines
-    structlog.configure(**before)

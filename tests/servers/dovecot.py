@@ -1,7 +1,8 @@
 """A real Dovecot on the loopback interface, with certificates of a test's own authority.
 
-Every user name has a mailbox and the password `PASSWORD`; a test takes a name of its own. Messages are
-brought by APPEND, so that Dovecot numbers them as it numbers everybody's.
+Every user name has a mailbox and the password `PASSWORD`; a test takes a name of its own. Names that
+begin with `own-` have the passwords that a test gives them. Messages are brought by APPEND, so that
+Dovecot numbers them as it numbers everybody's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from cryptography.x509.oid import NameOID
 from tests.servers.optional import program
 
 PASSWORD = "test"
+AT_ONCE = 10  # connections that a user may have
 NAME = "mail.example"  # the name in the certificate, beside 127.0.0.1
 
 
@@ -45,6 +47,21 @@ class Dovecot:
     def trusting(self) -> ssl.SSLContext:
         """A context that trusts the server's authority only."""
         return ssl.create_default_context(cafile=str(self.authority))
+
+    def set_password(self, user: str, password: str) -> None:
+        """Gives a user whose name begins with `own-` another password."""
+        path = self.root / "passwords"
+        others = [line for line in path.read_text().splitlines() if line.split(":")[0] != user]
+        fresh = path.with_suffix(".new")
+        fresh.write_text("\n".join([*others, f"{user}:{{PLAIN}}{password}", ""]))
+        fresh.chmod(0o644)
+        fresh.rename(path)
+        time.sleep(1.1)  # Dovecot looks at the file once a second
+
+    def sign_ins(self, user: str) -> int:
+        """How often somebody tried to sign in as the user, by Dovecot's own log."""
+        log = (self.root / "log" / "dovecot.log").read_text()
+        return sum("imap-login" in line and f"user=<{user}>" in line for line in log.splitlines())
 
     def deliver(
         self, user: str, message: bytes, *, folder: str = "INBOX", at: datetime | None = None
@@ -76,15 +93,23 @@ class Dovecot:
         for path in (self.root / "mail" / user).rglob("dovecot*"):
             path.unlink()
 
+    def _password(self, user: str) -> str:
+        lines = (self.root / "passwords").read_text().splitlines()
+        known = dict(line.split(":{PLAIN}") for line in lines)
+        return known.get(user, PASSWORD)
+
     @contextmanager
     def mailbox(self, user: str) -> Iterator[imaplib.IMAP4]:
         """A connection of the user's own program."""
         client = imaplib.IMAP4("127.0.0.1", self.port, timeout=10)
-        client.login(user, PASSWORD)
         try:
+            client.login(user, self._password(user))
             yield client
         finally:
-            client.logout()
+            with suppress(imaplib.IMAP4.error):
+                client.logout()
+            with suppress(OSError):  # it was hung up already
+                client.shutdown()
 
 
 @contextmanager
@@ -101,13 +126,14 @@ def _running(root: Path, binary: str) -> Iterator[Dovecot]:
     for name in ("run", "state", "mail", "log"):
         (root / name).mkdir(parents=True)
     _certificates(root)
+    (root / "passwords").touch()
     config = root / "dovecot.conf"
     config.write_text(_config(root, port, tls_port))
     if os.geteuid() == 0:
         shutil.chown(root / "mail", "nobody", "nogroup")
         root.chmod(0o755)  # Dovecot's processes are nobody's
     subprocess.run([binary, "-c", config], check=True, timeout=20)
-    pid = int((root / "run" / "master.pid").read_text())
+    pid = _pid(root / "run" / "master.pid")
     try:
         _wait_for(port, root / "log" / "dovecot.log")
         yield Dovecot(root, port, tls_port, root / "authority.pem")
@@ -138,8 +164,15 @@ mail_location = maildir:{root}/mail/%u
 first_valid_uid = 0
 auth_failure_delay = 0
 auth_mechanisms = plain login xoauth2
+mail_max_userip_connections = {AT_ONCE}
 {internal}passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN {root}/passwords
+  username_filter = own-*
+}}
+passdb {{
   driver = static
+  username_filter = !own-*
   args = password={PASSWORD}
 }}
 userdb {{
@@ -220,6 +253,15 @@ def _free_ports(count: int) -> list[int]:
     for taken in sockets:
         taken.close()
     return ports
+
+
+def _pid(path: Path) -> int:
+    """The server's process, which goes on by itself, perhaps before it has said so."""
+    for _ in range(200):
+        with suppress(OSError, ValueError):
+            return int(path.read_text())
+        time.sleep(0.05)
+    raise AssertionError(f"Dovecot did not write {path}")
 
 
 def _wait_for(port: int, log: Path) -> None:

@@ -73,6 +73,7 @@ class PlatformServer:
 
     def __init__(self, clock: Callable[[], datetime], *, seed: int = 0) -> None:
         self.clock = clock
+        self.host = "127.0.0.1"
         self.chance = random.Random(seed)
         self.ledger: list[Asked] = []
         self.served: defaultdict[str, set[str]] = defaultdict(set)
@@ -88,7 +89,7 @@ class PlatformServer:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self.host, 0)
         await site.start()
         self._port = self._runner.addresses[0][1]
         return self
@@ -104,7 +105,7 @@ class PlatformServer:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self.host}:{self._port}"
 
     def fault(
         self,

@@ -34,7 +34,7 @@ class Reader:
             credentials=self.credentials,
             settings=self.settings,
             cursors=dict(self.cursors),
-            since={},
+            since=changes.pop("since", {}),
             default_since=self.clock() - timedelta(days=self.days),
             skip=changes.pop("skip", frozenset()),
             now=self.clock(),
@@ -71,6 +71,8 @@ class Reader:
         self.gaps += page.gap
         if page.cursor is not None:
             self.cursors[page.part] = json.loads(json.dumps(page.cursor))
+        if page.ended:
+            self.cursors.pop(page.part, None)
 
 
 class LedgerBudgets:

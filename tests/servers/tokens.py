@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -76,6 +77,7 @@ class OAuthServer(_Server):
         self.refresh_tokens = {"refresh-0"}
         self.access_tokens: set[str] = set()
         self.prefix = ""  # of the tokens that are made
+        self.issued: Callable[[str], object] = lambda _token: None  # told of each access token
         self.auth: list[str] = []  # how each client said who it is: `basic` or `body`
         self._numbers = itertools.count(1)
 
@@ -104,6 +106,7 @@ class OAuthServer(_Server):
         if self.expires_in is not None:
             answer["expires_in"] = self.expires_in
         self.access_tokens = {answer["access_token"]}
+        self.issued(answer["access_token"])
         if self.rotates:
             answer["refresh_token"] = f"{self.prefix}refresh-{number}"
             self.refresh_tokens = {answer["refresh_token"]}

@@ -55,9 +55,12 @@ class XServer:
 
     def __init__(self, world: XWorld | None = None) -> None:
         self.world = world or XWorld()
+        self.host = "127.0.0.1"
         self.ledger: list[Asked] = []
         self.tokens = {"token-1"}
+        self.users: dict[str, str] = {}  # whom tokens stand for, where not for the world's `me`
         self.refresh_tokens = {"refresh-1"}
+        self.token_prefix = ""  # of the tokens that are made
         self.limits = dict(LIMITS)
         self.violations = 0
         self.cost = 0.0  # US dollars
@@ -86,9 +89,9 @@ class XServer:
         app.router.add_post("/2/oauth2/token", self._refresh)
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, self.host, 0)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{self.host}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(
@@ -119,7 +122,7 @@ class XServer:
     def _guarded(self, endpoint: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(request: web.Request) -> web.StreamResponse:
             query = dict(request.query)
-            used, limit = self._count(endpoint)
+            used, limit = self._count(endpoint, self._user(request))
             headers = {
                 "x-rate-limit-limit": str(limit),
                 "x-rate-limit-remaining": str(max(0, limit - used)),
@@ -151,8 +154,12 @@ class XServer:
 
         return handle
 
-    def _count(self, endpoint: str) -> tuple[int, int]:
-        key = endpoint, self._resets()
+    def _user(self, request: web.Request) -> str:
+        return self.users.get(request.headers.get("Authorization", "")[7:], self.world.me)
+
+    def _count(self, endpoint: str, user: str) -> tuple[int, int]:
+        # X counts by endpoint and user.
+        key = endpoint if user == self.world.me else f"{endpoint} of {user}", self._resets()
         self._used[key] += 1
         return self._used[key], self.limits[endpoint]
 
@@ -166,9 +173,10 @@ class XServer:
             self.cost += PRICES[kind]
 
     def _me(self, endpoint: str, request: web.Request) -> tuple[int, Any, list[str]]:
-        self._bill("user", self.world.me)
-        name = self.world.people[self.world.me]
-        return 200, {"data": {"id": self.world.me, "name": name, "username": name}}, []
+        user = self._user(request)
+        self._bill("user", user)
+        name = self.world.people.get(user, f"user_{user}")
+        return 200, {"data": {"id": user, "name": name, "username": name}}, []
 
     def _lists(self, endpoint: str, request: web.Request) -> tuple[int, Any, list[str]]:
         for id_ in self.world.own_lists:
@@ -198,7 +206,7 @@ class XServer:
             return 400, _invalid(*wrong), []
         if name not in self.world.timelines:
             return 200, {"errors": [_not_found("list", id_, "id")]}, []
-        if endpoint == "home" and id_ != self.world.me:
+        if endpoint == "home" and id_ != self._user(request):
             return 403, _problem("client-forbidden", "Forbidden", 403), []
         if self.before_page:
             self.before_page.pop(0)()
@@ -279,7 +287,7 @@ class XServer:
         if given not in self.refresh_tokens:
             return web.json_response({"error": "invalid_request"}, status=400)
         self.refresh_tokens.remove(given)  # each is good for one use
-        access, refresh = secrets.token_hex(8), secrets.token_hex(8)
+        access, refresh = (self.token_prefix + secrets.token_hex(8) for _ in range(2))
         self.tokens.add(access)
         self.refresh_tokens.add(refresh)
         answer = {"token_type": "bearer", "expires_in": 7200, "access_token": access,

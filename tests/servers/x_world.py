@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,10 +28,14 @@ class XPost:
 class XWorld:
     """Who wrote what, and which timelines show it.
 
-    `me` is the user of every token. Timelines are `home`, `mentions` and `list:<id>`.
+    `me` is the user of every token. Timelines are `home`, `mentions` and `list:<id>`. Its clock stands
+    still until it is moved, unless it `runs`.
     """
 
-    def __init__(self, now: datetime = datetime(2024, 1, 10, 10, 0, tzinfo=UTC)) -> None:
+    def __init__(
+        self, now: datetime = datetime(2024, 1, 10, 10, 0, tzinfo=UTC), *, runs: bool = False
+    ) -> None:
+        self._runs = runs
         self.now = now
         self.me = "2244994945"
         self.people = {self.me: "distill_reader", "100": "mara_codes", "101": "okoro_builds"}
@@ -39,6 +44,16 @@ class XWorld:
         self.own_lists: list[str] = []
         self.reach = {"home": 3_200, "mentions": 800}
         self._sequence = 0
+
+    @property
+    def now(self) -> datetime:
+        """The instant of this world."""
+        passed = time.monotonic() - self._set_at if self._runs else 0.0
+        return self._set_to + timedelta(seconds=passed)
+
+    @now.setter
+    def now(self, instant: datetime) -> None:
+        self._set_to, self._set_at = instant, time.monotonic()
 
     def pass_time(self, **units: float) -> None:
         """Moves the clock, as `timedelta` takes it."""

@@ -133,6 +133,17 @@ def _upsert_part(names: frozenset[str]) -> Insert:
     )
 
 
+async def delete_part(connection: AsyncConnection, user_id: str, source: str, part: str) -> None:
+    """Forgets one part; its items stay."""
+    await connection.execute(
+        delete(ConnectionPart).where(
+            ConnectionPart.user_id == user_id,
+            ConnectionPart.source == source,
+            ConnectionPart.part_key == part_key(part),
+        )
+    )
+
+
 async def delete_parts_except(
     connection: AsyncConnection, user_id: str, source: str, keep: Collection[str]
 ) -> None:

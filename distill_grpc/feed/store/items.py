@@ -5,7 +5,7 @@ Entities of an ORM cost several times as much on these paths (see `bench/`), so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
@@ -124,16 +124,12 @@ async def upsert_items(
     return UpsertCounts(new, len(inserted) - new)
 
 
-async def delete_items(
-    connection: AsyncConnection, user_id: str, source: str, platform_ids: Sequence[str]
-) -> int:
-    """Deletes items by what their platform calls them; returns how many were there."""
-    if not platform_ids:
+async def delete_items(connection: AsyncConnection, user_id: str, ids: Collection[UUID]) -> int:
+    """Deletes items of a user; returns how many were there."""
+    if not ids:
         return 0
     result: CursorResult[Any] = await connection.execute(
-        delete(Item).where(
-            Item.user_id == user_id, Item.source == source, Item.platform_id.in_(platform_ids)
-        )
+        delete(Item).where(Item.user_id == user_id, Item.id.in_(ids))
     )
     return result.rowcount
 

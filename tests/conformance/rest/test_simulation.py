@@ -24,6 +24,15 @@ async def test_every_error_can_be_simulated(
     assert_error(answer, code)
 
 
+@pytest.mark.parametrize("code", RULES)
+@pytest.mark.parametrize("door", DOORS)
+async def test_publishing_simulates_in_its_own_body(shared: Service, door: Door, code: str) -> None:
+    headers = {"X-Distill-Simulate": code}
+    answer = await shared.call("GET", "/api/v1/posts/1", user=None, door=door, headers=headers)
+    assert answer.body["code"] == code.upper()
+    assert_error(answer, code)
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_nothing_happens_where_an_error_is_simulated(
     idle: Service, user: str, door: Door

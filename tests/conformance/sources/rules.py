@@ -29,6 +29,9 @@ def check_pages(pages: Iterable[Page], *, parts: Iterable[str], now: datetime) -
         if page.failure is not None:
             assert page.failure.message
             assert page.last
+        if page.ended:
+            assert page.last
+            assert page.failure is None
         if page.unchanged:
             assert not page.items
             assert page.failure is None

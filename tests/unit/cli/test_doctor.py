@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import pytest
@@ -22,6 +24,13 @@ Run = Callable[..., Any]
 def free_addresses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_HTTP_ADDRESS", "127.0.0.1:0")
     monkeypatch.setenv("DISTILL_GRPC_ADDRESS", "127.0.0.1:0")
+
+
+@pytest.fixture(autouse=True)
+def nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the internet is asked: all platforms are a closed port of this machine."""
+    for name in ("GITHUB", "YOUTUBE", "X"):
+        monkeypatch.setenv(f"DISTILL_{name}_API_URL", "http://127.0.0.1:1")
 
 
 def examined(told: Any) -> dict[str, dict[str, str]]:
@@ -133,3 +142,72 @@ def test_the_issuer_s_keys_are_fetched(
 def test_a_redis_that_is_away_warns(distill: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTILL_REDIS_URL", "redis://127.0.0.1:1/0")
     assert examined(distill("doctor", "--json"))["Redis"]["state"] == "warn"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A platform's root as those without credentials see it."""
+
+    asked: ClassVar[list[dict[str, str]]] = []
+    status = 401
+
+    def do_GET(self) -> None:
+        self.asked.append(dict(self.headers))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def platform() -> Iterator[str]:
+    Answering.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_platforms_that_do_not_answer_are_named_with_what_to_mend(
+    distill: Run, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_GITHUB_API_URL", platform)
+    told = distill("doctor", "--json")
+    assert told.code == 0, "what is away now may be there later"
+    found = examined(told)["platforms"]
+    assert found["state"] == "warn"
+    assert "github" not in found["found"]
+    assert "youtube at http://127.0.0.1:1" in found["found"]
+    assert "DISTILL_X_API_URL" in found["mend"]
+
+
+def test_a_platform_that_answers_without_credentials_is_well(
+    distill: Run, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_GITHUB_API_URL", platform)
+    monkeypatch.setenv("DISTILL_SOURCES", "github,rss")
+    assert examined(distill("doctor", "--json"))["platforms"]["state"] == "ok"
+    (headers,) = Answering.asked
+    assert "Authorization" not in headers
+
+
+def test_platforms_are_not_asked_where_they_are_played(
+    distill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_MOCK", "1")
+    assert examined(distill("doctor", "--json"))["platforms"]["state"] == "ok"
+
+
+def test_the_token_service_is_asked_for_an_answer_without_our_token(
+    distill: Run, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_SERVICE_JWT", "SEKRET")
+    monkeypatch.setenv("DISTILL_TOKEN_SERVICE_URL", platform)
+    assert examined(distill("doctor", "--json"))["token service"]["state"] == "ok"
+    assert "SEKRET" not in str(Answering.asked)
+    monkeypatch.setenv("DISTILL_TOKEN_SERVICE_URL", "http://127.0.0.1:1")
+    told = distill("doctor", "--json")
+    assert examined(told)["token service"]["state"] == "warn"
+    assert "DISTILL_TOKEN_SERVICE_URL" in examined(told)["token service"]["mend"]

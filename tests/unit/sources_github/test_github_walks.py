@@ -394,16 +394,37 @@ async def test_lists_bring_repositories_and_take_them_away(
     assert reader.source.parts(reader.settings) == ()
     github.starred = ["a/both"]
     pages = {page.part: page for page in await reader.read()}
-    assert pages["releases:a/starred"].min_interval == 86_400
+    assert pages["releases:a/starred"].ended
     assert len(github.asked("/repos/a/starred")) == 1
+    assert "releases:a/starred" not in reader.cursors
+    assert len(reader.items) == 4, "what was collected of it stays"
     # The lists need not be read for their repositories to be.
     pages = {page.part: page for page in await reader.read(skip=frozenset({"watched", "starred"}))}
-    assert set(pages) == {
-        "releases:a/named",
-        "releases:a/watched",
-        "releases:a/both",
-        "releases:a/starred",
-    }
+    assert set(pages) == {"releases:a/named", "releases:a/watched", "releases:a/both"}
+
+
+async def test_a_repository_that_never_answered_ends_with_its_list(
+    github: GithubServer, reader: Reader
+) -> None:
+    reader.settings = {"include": ["starred"], "repositories": ["a/named"]}
+    github.add_release("a/named", "v1")
+    github.starred = ["gone/away"]
+    (gone,) = [page for page in await reader.read() if page.failure is not None]
+    assert gone.part == "releases:gone/away"
+    github.starred = []
+    known = {part: reader.clock() for part in (gone.part, "releases:a/named", "starred")}
+    pages = await reader.read(since=known, skip=frozenset({gone.part}))
+    assert [page.part for page in pages if page.ended] == [gone.part]
+
+
+async def test_a_list_that_cannot_be_read_ends_nothing(
+    github: GithubServer, reader: Reader
+) -> None:
+    reader.settings = {"include": ["starred"], "repositories": ["a/named"]}
+    github.add_release("a/named", "v1")
+    github.fault("/user/starred", html(502))
+    known = {part: reader.clock() for part in ("releases:a/starred", "releases:a/named")}
+    assert not [page for page in await reader.read(since=known) if page.ended]
 
 
 async def test_a_cursor_of_another_shape_is_no_cursor(github: GithubServer, reader: Reader) -> None:

@@ -127,6 +127,27 @@ async def test_pages_and_delays_are_as_asked() -> None:
     json.dumps([page.cursor for page in pages])
 
 
+async def test_edits_deletions_and_gaps_are_played_as_asked() -> None:
+    source, asked = MockSource("x"), {"changes": ["edits", "deletions", "gaps"]}
+    source.check({}, asked)
+    first = await pages_of(source, request(asked, days=2))
+    assert not [page for page in first if page.deleted or page.gap]
+    stored = {item.platform_id: item for page in first for item in page.items}
+    later = replace(
+        request(asked, days=2),
+        cursors={page.part: page.cursor for page in first},
+        now=NOW + timedelta(hours=6),
+    )
+    for page in await pages_of(source, later):
+        edited = [i for i in page.items if i.platform_id in stored]
+        assert [i.content != stored[i.platform_id].content for i in edited] == [True]
+        assert len(page.deleted) == 1
+        assert stored.keys() >= set(page.deleted)
+        assert page.gap
+    unasked = replace(later, settings={})
+    assert not [page for page in await pages_of(source, unasked) if page.deleted or page.gap]
+
+
 async def test_parts_can_be_named() -> None:
     feeds = ["https://a.example/feed", "https://b.example/feed"]
     source = MockSource("rss")
@@ -144,6 +165,9 @@ async def test_parts_can_be_named() -> None:
         ({"simulate_parts": ["a"]}, "settings.simulate_parts"),
         ({"simulate": ["rate_limited"]}, "settings.simulate"),
         ({"simulate_parts": {"a": []}}, "settings.simulate_parts"),
+        ({"changes": ["floods"]}, "settings.changes"),
+        ({"changes": "edits"}, "settings.changes"),
+        ({"changes": [[]]}, "settings.changes"),
         ({"pages": 0}, "settings.pages"),
         ({"pages": 1.5}, "settings.pages"),
         ({"pages": True}, "settings.pages"),

@@ -269,6 +269,10 @@ async def test_lists_of_the_user_are_read_where_wanted(
         server.world.publish(on, on=[on])
     await reader.read()
     assert reader.texts() == {"home", "list:7", "list:8"}
+    server.world.own_lists = ["8"]
+    pages = await reader.read()
+    assert [page.part for page in pages if page.ended] == ["list:7"]
+    assert reader.cursors.keys() == {"home", "list:8"}
 
 
 @settings(

@@ -112,6 +112,8 @@ class Reader:
             self.deleted.add(id_)
         if page.cursor is not None:
             self.cursors[page.part] = json.loads(json.dumps(page.cursor))
+        if page.ended:
+            self.cursors.pop(page.part, None)
 
     def texts(self) -> set[str]:
         return {item.content for item in self.items.values()}

@@ -280,5 +280,5 @@ async def test_a_youtube_that_is_down_is_not_asked_for_every_channel(
 
 def test_without_a_root_of_ones_own_the_public_ones_are_used(http: HttpClient) -> None:
     source = YoutubeSource(SourceContext(http=http))
-    assert source._root == "https://youtube.googleapis.com/youtube/v3"
+    assert source.root == "https://youtube.googleapis.com/youtube/v3"
     assert source._feeds == "https://www.youtube.com/feeds/videos.xml"

@@ -237,7 +237,8 @@ async def test_subscriptions_are_followed_and_left(
     youtube.subscriptions = channels[1:]
     clock.advance(hours=6)
     left = {page.part: page for page in await reader.read()}[channels[0]]
-    assert left.unchanged
+    assert left.ended
+    assert channels[0] not in reader.cursors
     asked = len(youtube.asked("subscriptions"))
     await reader.read(skip=frozenset({"subscriptions"}))
     assert len(youtube.asked("subscriptions")) == asked
