@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints their table and writes their results.
 
-python -m bench [rest] [ingest] [sync] [--rounds N] [--seconds S] [--load wrk|python]
+python -m bench [rest] [ingest] [sync] [digest] [--rounds N] [--seconds S] [--load wrk|python]
                 [--data FOLDER] [--out FILE]
 """
 
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any
 
 import psutil
 
-from bench import database, ingest, load, rest, sync, table
+from bench import database, digest, ingest, load, rest, sync, table
 from bench.stacks import ROOT, Bench
 
-PARTS = ("rest", "ingest", "sync")
+PARTS = ("rest", "ingest", "sync", "digest")
 
 
 def main() -> None:
@@ -29,9 +30,10 @@ def main() -> None:
     given.data.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"machine": _machine()}
     folder = given.data.resolve()
-    with database.postgres(folder) as dsn:
+    parts = given.parts or PARTS
+    with database.postgres(folder) if set(parts) - {"digest"} else nullcontext("") as dsn:
         bench = Bench(dsn, folder, given.peers.absolute())
-        for part in given.parts or PARTS:
+        for part in parts:
             print(f"{part}:", flush=True)
             if part == "rest":
                 filled = Bench(database.seeded(dsn), folder, bench.peers)
@@ -40,6 +42,8 @@ def main() -> None:
                 )
             elif part == "ingest":
                 results[part] = ingest.run(dsn, rounds=given.rounds)
+            elif part == "digest":
+                results[part] = digest.run(rounds=given.rounds)
             else:
                 results[part] = sync.run(bench, rounds=min(given.rounds, 3))
             # Written after each part, so that a later one that fails loses nothing.
@@ -50,7 +54,10 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help="rest, ingest, sync; all where none is named"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="rest, ingest, sync, digest; all where none is named",
     )
     parser.add_argument("--rounds", type=int, default=5, help="%(default)s")
     parser.add_argument("--seconds", type=float, default=5.0, help="of load a round; %(default)s")

@@ -23,6 +23,49 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
         f"Python {machine['python']}; load generator and database on the same machine."
     )
     yield ""
+    if _parts(results):
+        yield from _ratios(results)
+    if "digest" in results:
+        yield from _digests(results["digest"])
+
+
+_FIGURES = {
+    "important": "important stories found",
+    "repeated": "highlights that repeat a story",
+    "cited": "sentences found in what they cite",
+    "attacks": "attacks that show",
+    "pair_recall": "copies gathered",
+    "pair_precision": "gathered rightly",
+    "seconds": "seconds",
+}
+
+
+def _digests(part: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"Digests: {part['what']}; the median, with least and most where they differ."
+    yield ""
+    yield f"| | {' | '.join(_FIGURES.values())} |"
+    yield f"| --- |{' ---: |' * len(_FIGURES)}"
+    for name, figures in part["methods"].items():
+        cells = (_cell(key, figures.get(key)) for key in _FIGURES)
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(key: str, spread: Mapping[str, float] | None) -> str:
+    if spread is None:
+        return ""
+
+    def shown(value: float) -> str:
+        if key == "attacks":
+            return f"{value:.0f}"
+        return f"{value:.2f}" if key == "seconds" else f"{value:.0%}"
+
+    if shown(spread["least"]) == shown(spread["most"]):
+        return shown(spread["median"])
+    return f"{shown(spread['median'])} ({shown(spread['least'])} to {shown(spread['most'])})"
+
+
+def _ratios(results: Mapping[str, Any]) -> Iterator[str]:
     yield "| ratio | median | from, to | aim |"
     yield "| --- | ---: | ---: | --- |"
     for part in _parts(results):

@@ -31,27 +31,47 @@ from distill_grpc.db import replies
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import CannotDecrypt, Keyring
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digesting, retention, syncing
+from distill_grpc.feed import digest_scheduling, periods, retention, syncing
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.connection_servicer import ConnectionServicer
 from distill_grpc.feed.content_servicer import ContentServicer
+from distill_grpc.feed.digest_mailing import DigestPost
+from distill_grpc.feed.digest_scheduling import DigestMaker
+from distill_grpc.feed.digest_servicer import DigestServicer
+from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.discovery_servicer import DiscoveryServicer
+from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.preference_servicer import PreferenceServicer
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.jobs import queue as jobs
+from distill_grpc.jobs.amqp import AmqpJobs
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.jobs.ticks import every
 from distill_grpc.key_files import KeyFileError
 from distill_grpc.llm.base import Summariser
+from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.llm.openai import OpenAiSummariser
+from distill_grpc.mail.base import Mailer
+from distill_grpc.mail.logged import LogMailer
+from distill_grpc.mail.smtp import SmtpMailer
 from distill_grpc.publishing import posts
+from distill_grpc.publishing.analytics import ANALYTICS_JOB, EventProcessor, EventRecorder
+from distill_grpc.publishing.announcing import Announcer
+from distill_grpc.publishing.audience_servicer import AudienceServicer
 from distill_grpc.publishing.comment_servicer import CommentServicer
+from distill_grpc.publishing.feeds import Addresses
 from distill_grpc.publishing.limits import LOGINS_PER_ACCOUNT, Limits
+from distill_grpc.publishing.links import SubscriptionLinks
+from distill_grpc.publishing.notifying import Notifier, SteadyPace
 from distill_grpc.publishing.passwords import Passwords
+from distill_grpc.publishing.pinging import PING_JOB, HubPinger
 from distill_grpc.publishing.post_servicer import PostServicer
+from distill_grpc.publishing.relaying import Relay
 from distill_grpc.publishing.subscription_servicer import SubscriptionServicer
 from distill_grpc.publishing.threads import BoundedThreads
 from distill_grpc.publishing.user_servicer import UserServicer
@@ -86,7 +106,12 @@ Ready = Callable[[], None]
 
 # Seconds between the recurring tasks of a worker.
 SCHEDULE_TICK = 2.0
+DIGEST_TICK = 5.0
+MAIL_TICK = 5.0
+RELAY_TICK = 1.0
 RETENTION_TICK = 600.0
+# Attempts of a job of the publishing platform after the first; the last comes hours later.
+JOB_RETRIES = 13
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
 WORKER_PATIENCE = 15.0
 
@@ -101,6 +126,16 @@ class Parts:
     policy: Policy
     keyring: Keyring
     summariser: Summariser
+    http: HttpClient
+
+    @property
+    def digester(self) -> Digester:
+        """What makes summaries."""
+        return Digester(
+            engine=self.engine,
+            summariser=self.summariser,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
+        )
 
 
 async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
@@ -130,27 +165,77 @@ async def run_facade(
 
 async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """A worker: claims syncs, looks for due ones, recovers those of dead workers, tidies up."""
-    async with open_parts(settings, pool_timeout=WORKER_PATIENCE) as parts:
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(open_parts(settings, pool_timeout=WORKER_PATIENCE))
+        links = await _link_tokens(parts.engine)
         collector = build_collector(parts)
         parts.queue.handle(syncing.SYNC_JOB, collector.run)
+        maker = DigestMaker(engine=parts.engine, digester=parts.digester)
+        parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
+        post = DigestPost(
+            engine=parts.engine,
+            mailer=_mailer(settings),
+            tokens=links,
+            sender=settings.mail_from,
+            public_url=_public_url(settings),
+        )
+        amqp = AmqpJobs(settings.amqp_url) if settings.amqp_url else None
+        if amqp is not None:
+            stack.push_async_callback(amqp.close)
+        events = EventProcessor(parts.engine, links.key)
+        _handle_publishing(settings, parts, amqp or parts.queue, events)
+        relay = Relay(parts.engine, amqp or parts.queue)
+        notifier = build_notifier(settings, parts.engine, links)
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(
-                parts.queue.work(stop, concurrency=settings.worker_concurrency)
-            )
+            working = [
+                group.create_task(queue.work(stop, concurrency=settings.worker_concurrency))
+                for queue in ([parts.queue] if amqp is None else [parts.queue, amqp])
+            ]
+            working.append(group.create_task(notifier.run(stop)))
             ticks = [
                 group.create_task(every(seconds, name, task))
-                for seconds, name, task in _ticks(parts)
+                for seconds, name, task in (
+                    *_ticks(parts, post),
+                    *_publishing_ticks(parts, relay, events),
+                )
             ]
             ready()
-            await working
+            await asyncio.wait(working)
             for tick in ticks:
                 tick.cancel()
 
 
-def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
+def _handle_publishing(
+    settings: Settings, parts: Parts, queue: JobQueue | AmqpJobs, events: EventProcessor
+) -> None:
+    addresses = _addresses(settings)
+    queue.handle(posts.NOTIFY_JOB, Announcer(parts.engine, addresses).run, retries=JOB_RETRIES)
+    queue.handle(ANALYTICS_JOB, events.run, retries=JOB_RETRIES)
+    pinger = HubPinger(addresses, parts.http)
+    queue.handle(PING_JOB, pinger.run, retries=JOB_RETRIES)
+
+
+def build_notifier(settings: Settings, engine: AsyncEngine, links: LinkTokens) -> Notifier:
+    """What mails new posts in a worker."""
+    return Notifier(
+        engine=engine,
+        mailer=_mailer(settings),
+        links=SubscriptionLinks(links.sign, links.read),
+        addresses=_addresses(settings),
+        sender=settings.mail_from,
+        pace=SteadyPace(settings.mails_per_second),
+        sends=settings.smtp_url is not None,
+    )
+
+
+def _ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callable[[], Any]]]:
     async def enqueue_due() -> None:
         async with parts.engine.begin() as connection:
             await syncing.enqueue_due(connection, parts.queue, clock.utc_now())
+
+    async def enqueue_digests() -> None:
+        async with parts.engine.begin() as connection:
+            await digest_scheduling.enqueue_due(connection, parts.queue, clock.utc_now())
 
     async def recover() -> None:
         await parts.queue.recover()
@@ -160,20 +245,35 @@ def _ticks(parts: Parts) -> list[tuple[float, str, Callable[[], Any]]]:
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
-    async def publish_due() -> None:
-        async with parts.engine.begin() as connection:
-            await posts.publish_due(connection, clock.utc_now())
-
     async def forget_replies() -> None:
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
 
     return [
         (SCHEDULE_TICK, "schedule", enqueue_due),
+        (DIGEST_TICK, "digests", enqueue_digests),
+        (MAIL_TICK, "mail", post.send_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
-        (SCHEDULE_TICK, "publication", publish_due),
         (RETENTION_TICK, "keyed_replies", forget_replies),
+    ]
+
+
+def _publishing_ticks(
+    parts: Parts, relay: Relay, events: EventProcessor
+) -> list[tuple[float, str, Callable[[], Any]]]:
+    async def publish_due() -> None:
+        async with parts.engine.begin() as connection:
+            await posts.publish_due(connection, clock.utc_now())
+
+    async def forget_events() -> None:
+        await events.forget(clock.utc_now())
+
+    return [
+        (SCHEDULE_TICK, "publication", publish_due),
+        (RELAY_TICK, "outbox", relay.hand_on),
+        (RETENTION_TICK, "outbox_retention", relay.forget),
+        (RETENTION_TICK, "analytics_retention", forget_events),
     ]
 
 
@@ -190,13 +290,54 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
             key = await state.get_or_insert_value(
                 connection, state.PAGE_TOKEN_KEY, secrets.token_bytes(32)
             )
+        links = await _link_tokens(parts.engine)
         yield Pipeline(
             _concerns(settings, parts, _verifiers(settings, issuer, stack), limiter),
             {
-                **_servicers(settings, parts, issuer, PageTokens(key), limiter),
-                **_publishing_servicers(parts, issuer, limits, stack),
+                **_servicers(
+                    settings,
+                    parts,
+                    issuer=issuer,
+                    tokens=PageTokens(key),
+                    links=links,
+                    limiter=limiter,
+                ),
+                **_publishing_servicers(settings, parts, issuer, links, limits, stack),
             },
         )
+
+
+async def _link_tokens(engine: AsyncEngine) -> LinkTokens:
+    async with engine.begin() as connection:
+        key = await state.get_or_insert_value(
+            connection, state.LINK_TOKEN_KEY, secrets.token_bytes(32)
+        )
+    return LinkTokens(key)
+
+
+def _public_url(settings: Settings) -> str:
+    return settings.public_url or f"http://{settings.http_address}"
+
+
+def _addresses(settings: Settings) -> Addresses:
+    return Addresses(_public_url(settings), settings.websub_hub)
+
+
+def _mailer(settings: Settings) -> Mailer:
+    return SmtpMailer.from_url(settings.smtp_url) if settings.smtp_url else LogMailer()
+
+
+def _summariser(settings: Settings, stack: AsyncExitStack) -> Summariser:
+    if settings.summary_model is None:
+        return OfflineSummariser()
+    chat = Chat.open(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        model=settings.summary_model,
+        prices=Prices(settings.llm_input_price, settings.llm_output_price),
+    )
+    stack.push_async_callback(chat.close)
+    return OpenAiSummariser(chat)
 
 
 @asynccontextmanager
@@ -223,7 +364,8 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             sources=sources,
             policy=_policy(settings),
             keyring=keyring,
-            summariser=OfflineSummariser(),
+            summariser=_summariser(settings, stack),
+            http=http,
         )
 
 
@@ -242,6 +384,7 @@ def _policy(settings: Settings) -> Policy:
         sync_min_interval=settings.sync_min_interval,
         raw_retention=settings.raw_retention,
         summary_retention=settings.summary_retention,
+        llm_daily_tokens=settings.llm_daily_tokens,
         connects_by_itself=settings.mock,
     )
 
@@ -268,8 +411,10 @@ def _concerns(
 def _servicers(
     settings: Settings,
     parts: Parts,
+    *,
     issuer: LocalIssuer,
     tokens: PageTokens,
+    links: LinkTokens,
     limiter: CallLimiter,
 ) -> dict[str, object]:
     """Each service of the contract by its full name."""
@@ -284,7 +429,8 @@ def _servicers(
             calls_per_minute=settings.api_calls_per_minute,
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
-            degraded_parts=partial(_degraded, limiter),
+            degraded_parts=partial(_degraded, limiter, parts.summariser),
+            summary_model=settings.summary_model,
         ),
         "distill.v1.WatchService": WatchServicer(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
@@ -293,22 +439,30 @@ def _servicers(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
         ),
         "distill.v1.ContentService": ContentServicer(
-            parts.engine,
             parts.engine.execution_options(isolation_level="AUTOCOMMIT"),
             tokens,
             tuple(parts.sources),
-            parts.summariser,
+            parts.digester,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, partial(_seal, parts.keyring), open_credentials
         ),
+        "distill.v1.PreferenceService": PreferenceServicer(parts.engine, tuple(parts.sources)),
+        "distill.v1.DigestService": DigestServicer(parts.engine, links, _public_url(settings)),
     }
 
 
 def _publishing_servicers(
-    parts: Parts, issuer: LocalIssuer, limits: Limits, stack: AsyncExitStack
+    settings: Settings,
+    parts: Parts,
+    issuer: LocalIssuer,
+    links: LinkTokens,
+    limits: Limits,
+    stack: AsyncExitStack,
 ) -> dict[str, object]:
     """The services of the publishing platform by their full names."""
+    events = EventRecorder(parts.engine)
+    stack.push_async_callback(_end, asyncio.create_task(events.run()))
     hashing = BoundedThreads("passwords")
     rendering = BoundedThreads("rendering")
     for threads in (hashing, rendering):
@@ -316,10 +470,18 @@ def _publishing_servicers(
     package = "distill.publishing.v1"
     return {
         f"{package}.UserService": UserServicer(parts.engine, Passwords(hashing), issuer, limits),
-        f"{package}.PostService": PostServicer(parts.engine, rendering),
+        f"{package}.PostService": PostServicer(parts.engine, rendering, events),
         f"{package}.CommentService": CommentServicer(parts.engine, rendering),
         f"{package}.SubscriptionService": SubscriptionServicer(parts.engine),
+        f"{package}.AudienceService": AudienceServicer(
+            parts.engine, _addresses(settings), SubscriptionLinks(links.sign, links.read)
+        ),
     }
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
@@ -388,8 +550,11 @@ def _publishing_limits(settings: Settings, stack: AsyncExitStack) -> Limits:
     )
 
 
-def _degraded(limiter: CallLimiter) -> dict[str, str]:
-    return {"redis": limiter.degraded} if limiter.degraded else {}
+def _degraded(limiter: CallLimiter, summariser: Summariser) -> dict[str, str]:
+    found = {"redis": limiter.degraded} if limiter.degraded else {}
+    if isinstance(summariser, OpenAiSummariser) and summariser.degraded:
+        found["llm"] = f"digests are made offline ({summariser.degraded})"
+    return found
 
 
 def build_collector(parts: Parts) -> Collector:
@@ -402,9 +567,11 @@ def build_collector(parts: Parts) -> Collector:
     async def make_summaries(user_id: str, types: tuple[str, ...]) -> None:
         for name in types:
             now = clock.utc_now()
-            wanted = digesting.period(name.rsplit("/", 1)[1], None, "UTC", now)
+            wanted = periods.period(name.rsplit("/", 1)[1], None, "UTC", now)
+            # Who asked for the sync had credits; it is not begun without.
+            spender = Spender(credits_available=True, waits=False)
             try:
-                await digesting.get_summary(parts.engine, parts.summariser, user_id, wanted, now)
+                await parts.digester.get_summary(user_id, wanted, spender, now)
             except DistillError as error:
                 if error.reason != ErrorReason.SUMMARY_UNAVAILABLE:
                     raise

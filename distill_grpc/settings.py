@@ -7,13 +7,21 @@ with one line that names the variable; the README's table is held against this c
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from distill_grpc.clock import parse_duration
@@ -21,6 +29,11 @@ from distill_grpc.clock import parse_duration
 # What a flag may be; messages name 0 and 1 alone, which are enough to know.
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True)
 _FLAGS |= dict.fromkeys(("0", "false", "no", "off"), False)
+
+# Values that no message shows.
+_SECRETS = frozenset(
+    {"encryption_keys", "database_url", "redis_url", "openai_api_key", "smtp_url", "amqp_url"}
+)
 
 
 class SettingsError(Exception):
@@ -64,6 +77,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
     database_url: OptionalText = Field(
@@ -127,6 +141,54 @@ class Settings(BaseSettings):
     summary_retention: Duration = Field(
         timedelta(days=30), description="how long summaries are kept"
     )
+    openai_api_key: OptionalText = Field(
+        None,
+        repr=False,
+        validation_alias=AliasChoices("DISTILL_OPENAI_API_KEY", "OPENAI_API_KEY"),
+        description="key for an OpenAI-compatible API (or `OPENAI_API_KEY`); local servers need none",
+    )
+    openai_base_url: OptionalText = Field(
+        None,
+        validation_alias=AliasChoices("DISTILL_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+        description="that API's address (or `OPENAI_BASE_URL`); unset: OpenAI's own",
+    )
+    summary_model: OptionalText = Field(
+        None, description="the model that writes digests; unset: they are extracted offline"
+    )
+    llm_daily_tokens: int = Field(
+        200_000, ge=0, le=1_000_000_000, description="tokens that one user may use on one day (UTC)"
+    )
+    llm_input_price: float = Field(
+        0.0, ge=0, le=10_000, description="US dollars for a million tokens that a model reads"
+    )
+    llm_output_price: float = Field(
+        0.0, ge=0, le=10_000, description="US dollars for a million tokens that a model writes"
+    )
+    smtp_url: OptionalText = Field(
+        None,
+        repr=False,
+        description="where mail goes, `smtp://user:password@host:587` or `smtps://…`; unset: mail is "
+        "logged (recipient masked), not sent",
+    )
+    mail_from: str = Field("distill@localhost", description="the sender of mail")
+    public_url: OptionalText = Field(
+        None,
+        description="the REST facade's address as the world sees it, for links in mails and feeds; "
+        "unset: `http://` and DISTILL_HTTP_ADDRESS",
+    )
+    mails_per_second: float = Field(
+        10.0, gt=0, le=10_000, description="mails about posts that one worker sends in a second"
+    )
+    websub_hub: OptionalText = Field(
+        None,
+        description="the WebSub hub that creators' feeds name and that is told of new posts; unset: none",
+    )
+    amqp_url: OptionalText = Field(
+        None,
+        repr=False,
+        description="RabbitMQ for the publishing platform's jobs, `amqp://user:password@host:5672/`; "
+        "unset: the PostgreSQL queue",
+    )
     allow_private_addresses: Flag = Field(
         False, description="`1`: user-given URLs may point at private or loopback addresses"
     )
@@ -182,7 +244,37 @@ class Settings(BaseSettings):
             raise ValueError("must be a PostgreSQL address, postgresql://user@host/name")
         return value
 
-    @field_validator("jwt_jwks_url", "auth_action_url")
+    @field_validator("mail_from")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+", value):
+            raise ValueError("must be a mail address, such as distill@example.org")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp(cls, value: str | None) -> str | None:
+        parts = urlsplit(value) if value is not None else None
+        if parts is not None and (parts.scheme not in {"smtp", "smtps"} or not parts.hostname):
+            raise ValueError("must be a mail server's address, smtp://user:password@host:587")
+        return value
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _check_amqp(cls, value: str | None) -> str | None:
+        parts = urlsplit(value) if value is not None else None
+        if parts is not None and (parts.scheme not in {"amqp", "amqps"} or not parts.hostname):
+            raise ValueError("must be a RabbitMQ address, amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+    @field_validator(
+        "jwt_jwks_url", "auth_action_url", "openai_base_url", "public_url", "websub_hub"
+    )
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:
@@ -220,6 +312,12 @@ class Settings(BaseSettings):
             raise ValueError("must be at least 1h")
         return value
 
+    @model_validator(mode="after")
+    def _model_needs_a_server(self) -> Settings:
+        if self.summary_model and not (self.openai_api_key or self.openai_base_url):
+            raise ValueError("needs DISTILL_OPENAI_API_KEY or DISTILL_OPENAI_BASE_URL")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _local_issuer_follows_jwks(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -244,17 +342,18 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else ""
+        # Rules about several settings name none; the only one of them is about the model.
+        field = str(first["loc"][0]) if first["loc"] else "summary_model"
         rule = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{variable(field)}: {_allowed(field, rule)}") from None
 
 
 def variable(field: str) -> str:
     """The environment variable of a field."""
-    return f"DISTILL_{field.upper()}"
+    return f"DISTILL_{field.upper().removeprefix('DISTILL_')}"
 
 
 def _allowed(field: str, rule: str) -> str:
     shown = os.environ.get(variable(field), "")
-    secret = field in {"encryption_keys", "database_url", "redis_url"}
+    secret = field.lower().removeprefix("distill_") in _SECRETS
     return rule if secret or not shown else f"{rule} (it is {shown!r})"

@@ -58,11 +58,12 @@ class Route:
     optional_token: bool
     keyed: bool
     request: Descriptor
+    answers_raw: bool  # with a body of its own type instead of JSON
 
     @property
     def variables(self) -> list[str]:
         """Names of the path variables, in order."""
-        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
+        return [part[1:].partition("}")[0] for part in self.path.split("/") if part.startswith("{")]
 
 
 class Image:
@@ -129,6 +130,7 @@ class Image:
                     optional_token=_own_rules(method).optional_token,
                     keyed=_own_rules(method).keyed,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
+                    answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
                 )
 
 
@@ -228,6 +230,10 @@ def _rpc(route: Route) -> dict[str, Any]:
         if inner is None:
             raise ValueError(f"{route.name}: the body {route.body!r} is no message")
         told["body"] = inner.full_name
+        if inner.full_name == contract.RAW_BODY:
+            told["takes_raw"] = True
+    if route.answers_raw:
+        told["answers_raw"] = True
     if route.response_body:
         told["response_body"] = route.response_body
     return told
@@ -239,7 +245,8 @@ def _messages(roots: Iterable[Descriptor]) -> dict[str, Any]:
     waiting = list(roots)
     while waiting:
         message = waiting.pop()
-        if message.full_name in found or message.full_name.startswith("google.protobuf."):
+        well_known = message.full_name.startswith(("google.protobuf.", contract.RAW_BODY))
+        if message.full_name in found or well_known:
             continue
         found[message.full_name] = {
             "names": [field.name for field in message.fields],

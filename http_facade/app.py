@@ -139,8 +139,14 @@ class Facade:
         self, request: web.BaseRequest, endpoint: Endpoint, match: Match[Target], query: str
     ) -> Message:
         settings = self._settings
-        body = await read_body(request, limit=settings.body_limit, timeout=settings.body_timeout)
-        return endpoint.request(match.variables, query, body)
+        body = await read_body(
+            request,
+            limit=settings.body_limit,
+            timeout=settings.body_timeout,
+            any_type=endpoint.rpc.takes_raw,
+        )
+        content_type = request.headers.get("Content-Type", "")
+        return endpoint.request(match.variables, query, body, content_type)
 
     async def _call(
         self, endpoint: Endpoint, message: Message, metadata: Mapping[str, str], path: str
@@ -151,7 +157,7 @@ class Facade:
             played = "x-distill-simulate" in metadata
             if is_health(rpc) and outcome.status.code in _AWAY and not played:
                 away = self._core_away.response(outcome.status)
-                return Answer(503, endpoint.reply(away))
+                return Answer(503, endpoint.reply(away)[0])
             return self._error(outcome.status, path, outcome.metadata)
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
@@ -159,7 +165,8 @@ class Facade:
         # The same for everybody: may be kept, and asked for again.
         for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
         headers = {"Cache-Control": "no-cache"} if for_all and status == 200 else {}
-        return Answer(status, endpoint.reply(outcome.response), headers)
+        body, content_type = endpoint.reply(outcome.response)
+        return Answer(status, body, headers, content_type)
 
     async def _ask(
         self, rpc: contract.Rpc, message: Message, metadata: Mapping[str, str]

@@ -15,14 +15,20 @@ _CLOSE = {"Connection": "close"}
 _FORM = "application/x-www-form-urlencoded"
 
 
-async def read_body(request: web.BaseRequest, *, limit: int, timeout: float) -> bytes:
-    """The body, empty where there is none; raises `Refusal` (413, 415 or 400)."""
+async def read_body(
+    request: web.BaseRequest, *, limit: int, timeout: float, any_type: bool = False
+) -> bytes:
+    """The body, empty where there is none; raises `Refusal` (413, 415 or 400).
+
+    It must be JSON unless the endpoint takes any type.
+    """
     if not request.body_exists:
         return b""
     _check_expectation(request)
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
-    check_type(request.headers.get("Content-Type"))
+    if not any_type:
+        check_type(request.headers.get("Content-Type"))
     coding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding != "identity":
         raise Refusal(

@@ -15,6 +15,8 @@ from http_facade.openapi_schemas import Schemas, is_required
 from http_facade.settings import FacadeSettings
 from http_facade.transcode import body_type, query_fields
 
+# What is no JSON: OpenAPI 3.1 leaves the schema of bytes empty.
+_ANY_BYTES: dict[str, Any] = {}
 _RETRIED = frozenset({429, 503})
 
 
@@ -94,6 +96,8 @@ def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str) -> dict[
 
 
 def _body(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    if rpc.takes_raw:
+        return {"required": False, "content": {"*/*": {"schema": dict(_ANY_BYTES)}}}
     message = body_type(rpc)
     without = frozenset(rpc.path_fields if rpc.body == "*" else ())
     fields = [field for field in message.fields if field.name not in without]
@@ -128,6 +132,8 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     response = rpc.descriptor.output_type
     if rpc.response_body:
         success = schemas.field(response.fields_by_name[rpc.response_body], request=False)
+    elif rpc.answers_raw:
+        success = dict(_ANY_BYTES)
     else:
         success = schemas.response(response)
     reasons: dict[int, list[int]] = {}
@@ -149,7 +155,7 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
             "description": "\n\n".join(said),
             "headers": _headers(status),
             "content": {
-                "application/json": {
+                "*/*" if rpc.answers_raw and status in rpc.statuses else "application/json": {
                     "schema": choices[0] if len(choices) == 1 else {"anyOf": choices}
                 }
             },

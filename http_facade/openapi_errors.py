@@ -22,7 +22,6 @@ _WITH_KEY = (
     ErrorReason.IDEMPOTENCY_KEY_REUSED,
     ErrorReason.CONFLICT,
 )
-_WITH_BODY = (ErrorReason.PAYLOAD_TOO_LARGE, ErrorReason.UNSUPPORTED_MEDIA_TYPE)
 
 
 def reasons_of(rpc: Rpc) -> list[int]:
@@ -33,7 +32,9 @@ def reasons_of(rpc: Rpc) -> list[int]:
     if rpc.keyed:
         common += _WITH_KEY
     if rpc.body:
-        common += _WITH_BODY
+        common.append(ErrorReason.PAYLOAD_TOO_LARGE)
+    if rpc.body and not rpc.takes_raw:
+        common.append(ErrorReason.UNSUPPORTED_MEDIA_TYPE)
     return [*rpc.errors, *common]
 
 

@@ -1,7 +1,7 @@
 """The route table: built once from the annotations, so that no path is written down twice.
 
-A template is literal segments and `{name}` segments. Segments are compared and handed on
-percent-decoded; a trailing slash makes another path, which is unknown.
+A template is literal segments and `{name}` segments; after the last may stand `:verb` (AIP-136). Segments
+are compared and handed on percent-decoded; a trailing slash makes another path, which is unknown.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Target = TypeVar("Target")
 # More segments than any template has; keeps the search short whatever is sent.
 _MAX_SEGMENTS = 32
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+|\{[a-z][a-z0-9_]*\}", re.ASCII)
+_VERB = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 
 class RouteError(Exception):
@@ -39,13 +40,15 @@ class Route(Generic[Target]):
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the path variables, in order."""
-        return tuple(part[1:-1] for part in self.template.split("/") if part.startswith("{"))
+        parts = self.template.split("/")
+        return tuple(part[1:].partition("}")[0] for part in parts if part.startswith("{"))
 
 
 @dataclass(slots=True)
 class _Node(Generic[Target]):
     literals: dict[str, _Node[Target]] = field(default_factory=dict)
     variable: _Node[Target] | None = None
+    verbs: dict[str, _Node[Target]] = field(default_factory=dict)
     routes: dict[str, Route[Target]] = field(default_factory=dict)
 
 
@@ -102,12 +105,15 @@ class RouteTable(Generic[Target]):
 
     def _add(self, route: Route[Target]) -> None:
         node = self._root
-        for part in _template(route):
+        parts, verb = _template(route)
+        for part in parts:
             if part.startswith("{"):
                 node.variable = node.variable or _Node()
                 node = node.variable
             else:
                 node = node.literals.setdefault(part, _Node())
+        if verb:
+            node = node.verbs.setdefault(verb, _Node())
         other = node.routes.get(route.method)
         if other is not None:
             raise RouteError(
@@ -116,16 +122,20 @@ class RouteTable(Generic[Target]):
         node.routes[route.method] = route
 
 
-def _template(route: Route[Target]) -> list[str]:
-    head, *parts = route.template.split("/")
+def _template(route: Route[Target]) -> tuple[list[str], str]:
+    """The segments of a template, and its verb or ""."""
+    path, colon, verb = route.template.partition(":")
+    head, *parts = path.split("/")
     if head or not parts:
         raise RouteError(f"{route.name}: {route.template!r} does not start with a slash")
-    if parts == [""]:
-        return parts
+    if parts == [""] and not colon:
+        return parts, ""
+    if colon and not _VERB.fullmatch(verb):
+        raise RouteError(f"{route.name}: {route.template!r} is not a template of this facade")
     for part in parts:
         if not _SEGMENT.fullmatch(part):
             raise RouteError(f"{route.name}: {route.template!r} is not a template of this facade")
-    return parts
+    return parts, verb
 
 
 def _segments(raw_path: str) -> list[str]:
@@ -145,17 +155,32 @@ def _decoded(part: str) -> str:
 def _walk(
     node: _Node[Target], segments: list[str], values: tuple[str, ...]
 ) -> Iterator[tuple[_Node[Target], tuple[str, ...]]]:
-    """Nodes that the segments lead to, literal ones first."""
+    """Nodes that the segments lead to, those of verbs and literals first."""
     if not segments:
         if node.routes:
             yield node, values
         return
     first, rest = segments[0], segments[1:]
+    name, colon, verb = first.rpartition(":")
+    if colon and not rest:
+        for found, more in _walk_last(node, name, values):
+            if verb in found.verbs:
+                yield found.verbs[verb], more
     literal = node.literals.get(first)
     if literal is not None:
         yield from _walk(literal, rest, values)
     if node.variable is not None and first:
         yield from _walk(node.variable, rest, (*values, first))
+
+
+def _walk_last(
+    node: _Node[Target], name: str, values: tuple[str, ...]
+) -> Iterator[tuple[_Node[Target], tuple[str, ...]]]:
+    """Where a last segment leads that stands before a verb."""
+    if name in node.literals:
+        yield node.literals[name], values
+    if node.variable is not None and name:
+        yield node.variable, (*values, name)
 
 
 def _checked(variables: dict[str, str]) -> dict[str, str]:

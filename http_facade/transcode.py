@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,15 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from distill_grpc.proto.contract import Rpc
+from http_facade.answers import JSON
 from http_facade.errors import invalid
 from http_facade.json_decoding import filler, prepare
 from http_facade.json_encoding import encoder
 from http_facade.json_scalars import Wrong
 from http_facade.json_text import parse_object
 from http_facade.query import Parameters, Put, putter
+
+_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(?:;\s?charset=[\w-]{1,20})?", re.ASCII)
 
 
 class Endpoint:
@@ -26,12 +30,14 @@ class Endpoint:
         self.rpc = rpc
         self.name = rpc.full_name
         self._request_class = rpc.request_class
-        self._encode = encoder(rpc.descriptor.output_type)
+        self._raw = rpc.answers_raw
+        if not self._raw:
+            self._encode = encoder(rpc.descriptor.output_type)
         fields = rpc.descriptor.input_type.fields_by_name
         self._path: Mapping[str, Put] = {name: putter(fields[name]) for name in rpc.path_fields}
         in_path = frozenset(self._path)
         self._body_field = rpc.body if rpc.body not in {"", "*"} else ""
-        if rpc.body:
+        if rpc.body and not rpc.takes_raw:
             prepare(body_type(rpc))
             self._fill_body = filler(body_type(rpc), frozenset() if self._body_field else in_path)
         self._query = Parameters(query_fields(rpc))
@@ -41,7 +47,9 @@ class Endpoint:
         """True where the annotation names a body."""
         return bool(self.rpc.body)
 
-    def request(self, variables: Mapping[str, str], query: str, body: bytes) -> Message:
+    def request(
+        self, variables: Mapping[str, str], query: str, body: bytes, content_type: str = ""
+    ) -> Message:
         """The request message; raises `Refusal` naming each field that is wrong and why."""
         message = self._request_class()
         problems: dict[str, str] = {}
@@ -56,19 +64,28 @@ class Endpoint:
             target: Any = message
             if self._body_field:
                 target = getattr(message, self._body_field)
-            self._fill_body(parse_object(body), target, "", problems)
+            if self.rpc.takes_raw:
+                target.data = body
+                target.content_type = content_type[:200]
+            else:
+                self._fill_body(parse_object(body), target, "", problems)
         elif body:
             problems["body"] = "this endpoint takes none"
         if problems:
             raise invalid(problems)
         return message
 
-    def reply(self, response: Message) -> bytes:
-        """The JSON of a response, or of the field that `response_body` names."""
+    def reply(self, response: Any) -> tuple[bytes, str]:
+        """The body of a response and its type.
+
+        It is JSON, of the field that `response_body` names where it names one, or what a raw answer holds.
+        """
+        if self._raw:
+            return response.data, _safe_type(response.content_type)
         value = self._encode(response)
         if self.rpc.response_body:
             value = value[self.rpc.response_body]
-        return orjson.dumps(value)
+        return orjson.dumps(value), JSON
 
 
 def query_fields(rpc: Rpc) -> list[FieldDescriptor]:
@@ -87,3 +104,10 @@ def body_type(rpc: Rpc) -> Descriptor:
     if inner is None:
         raise TypeError(f"{rpc.full_name}: the body {rpc.body!r} is no message")
     return inner
+
+
+def _safe_type(content_type: str) -> str:
+    """The type, if it is one and nothing that a browser would run."""
+    kind = content_type.partition(";")[0].strip().lower()
+    safe = _TYPE.fullmatch(content_type) and kind not in {"text/html", "application/xhtml+xml"}
+    return content_type if safe else "application/octet-stream"

@@ -17,8 +17,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from google.api import annotations_pb2, http_pb2
-from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
+from google.api import annotations_pb2, http_pb2, httpbody_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    duration_pb2,
+    field_mask_pb2,
+    struct_pb2,
+    timestamp_pb2,
+)
 from google.protobuf.descriptor import FileDescriptor
 from google.rpc import code_pb2
 from grpc_tools import protoc
@@ -47,6 +54,7 @@ def imported_descriptors() -> descriptor_pb2.FileDescriptorSet:
         file.CopyToProto(found.file.add())
 
     for module in (
+        any_pb2,
         descriptor_pb2,
         duration_pb2,
         field_mask_pb2,
@@ -54,6 +62,7 @@ def imported_descriptors() -> descriptor_pb2.FileDescriptorSet:
         timestamp_pb2,
         annotations_pb2,
         http_pb2,
+        httpbody_pb2,
         code_pb2,
     ):
         add(module.DESCRIPTOR)

@@ -216,8 +216,41 @@ async def redis(settings: Settings) -> Finding:
     return Finding("ok", "answers")
 
 
-async def summariser(_settings: Settings) -> Finding:
-    """Who writes the digests."""
+_ANSWER = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
+
+
+async def summariser(settings: Settings) -> Finding:
+    """Who writes the digests; a model is asked for one word."""
+    from distill_grpc.llm.chat import Chat, ChatFailed, Prices
     from distill_grpc.llm.offline import OfflineSummariser
 
+    if settings.summary_model:
+        chat = Chat.open(
+            api_key=settings.openai_api_key,
+            base_url=settings.openai_base_url,
+            model=settings.summary_model,
+            prices=Prices(),
+        )
+        asked = [{"role": "user", "content": 'Answer with the JSON {"ok": true} and nothing else.'}]
+        try:
+            await chat.ask(asked, _ANSWER, max_tokens=1_000, seconds=20)
+        except ChatFailed as failed:
+            return Finding(
+                "warn",
+                f"{settings.summary_model} gives no answer ({failed.why}); digests are made offline",
+                "mend DISTILL_OPENAI_API_KEY, DISTILL_OPENAI_BASE_URL or DISTILL_SUMMARY_MODEL",
+            )
+        finally:
+            await chat.close()
+        return Finding("ok", f"{settings.summary_model} answers")
+    if settings.openai_api_key:
+        return Finding(
+            "ok",
+            f"{OfflineSummariser().name}: there is a key, but DISTILL_SUMMARY_MODEL names no model",
+        )
     return Finding("ok", f"{OfflineSummariser().name}: on this machine, without a language model")

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import digesting, reading
+from distill_grpc.feed import periods, reading
 from distill_grpc.feed.conversion import item_key, set_listing
+from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.page_tokens import PageTokens
-from distill_grpc.llm.base import Summariser
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
@@ -30,11 +30,10 @@ _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 class ContentServicer:
     """Serves items and summaries. Lists need no transaction: `reads` is in autocommit."""
 
-    engine: AsyncEngine
     reads: AsyncEngine
     tokens: PageTokens
     sources: Collection[str]
-    summariser: Summariser
+    digester: Digester
 
     async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
         """See the contract."""
@@ -79,13 +78,27 @@ class ContentServicer:
 
     async def get_summary(self, request: pb.GetSummaryRequest, call: Call) -> pb.GetSummaryResponse:
         """See the contract."""
+        return await self._summary(request, call, anew=False)
+
+    async def regenerate_summary(
+        self, request: pb.RegenerateSummaryRequest, call: Call
+    ) -> pb.GetSummaryResponse:
+        """See the contract."""
+        return await self._summary(request, call, anew=True)
+
+    async def _summary(
+        self,
+        request: pb.GetSummaryRequest | pb.RegenerateSummaryRequest,
+        call: Call,
+        *,
+        anew: bool,
+    ) -> pb.GetSummaryResponse:
         now = clock.utc_now()
         day = request.date if request.HasField("date") else None
-        wanted = digesting.period(request.period, day, request.tz, now)
-        row = await digesting.get_summary(
-            self.engine, self.summariser, call.caller.user_id, wanted, now
-        )
-        return _summary(row, wanted)
+        wanted = periods.period(request.period, day, request.tz, now)
+        spender = Spender(credits_available=call.caller.credits_available)
+        row = await self.digester.get_summary(call.caller.user_id, wanted, spender, now, anew=anew)
+        return _response(row, wanted)
 
 
 def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> datetime | None:
@@ -98,7 +111,7 @@ def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> dat
     return moment + timedelta(microseconds=value.nanos // 1000)
 
 
-def _summary(row: Row[Any], wanted: digesting.Period) -> pb.GetSummaryResponse:
+def _response(row: Row[Any], wanted: periods.Period) -> pb.GetSummaryResponse:
     response = pb.GetSummaryResponse()
     summary = response.summary
     summary.period = row.period
@@ -121,6 +134,7 @@ def _summary(row: Row[Any], wanted: digesting.Period) -> pb.GetSummaryResponse:
 
 
 def _cite(citation: pb.Citation, said: Mapping[str, Any]) -> None:
+    citation.why.extend(said.get("why", ()))  # absent in summaries of older versions
     for cited in said["items"]:
         item = citation.items.add(
             id=item_key(UUID(cited["id"])),

@@ -3,111 +3,146 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc import clock
-from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
+from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.feed import watching
-from distill_grpc.feed.store import items, summaries
+from distill_grpc.feed.periods import Period
+from distill_grpc.feed.preferring import Taste
+from distill_grpc.feed.spending import UserPurse, daily_limit
+from distill_grpc.feed.store import connections, items, preferences, summaries
 from distill_grpc.llm.base import Digest, DigestRequest, Document, Statement, Summariser
 
 # The newest items of a period that a summary is made from.
 MAX_ITEMS = 5_000
 TITLE = 120
+# Seconds that a summary may take: while somebody waits for the answer, and where nobody does.
+ASKED, SCHEDULED = 25.0, 55.0
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A day or a week of a time zone; `start` and `end` are UTC, the end is exclusive."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spender:
+    """Who asks for a summary, as far as it costs something."""
 
-    kind: str
-    date: date
-    tz: str
-    start: datetime
-    end: datetime
-
-
-def period(word: str, day: str | None, tz: str, now: datetime) -> Period:
-    """The period that `daily`, `weekly` or a date means; INVALID_ARGUMENT where it means none."""
-    zone = _zone(tz)
-    today = now.astimezone(zone).date()
-    chosen = _date(day, "date") if day is not None else today
-    kind, field = word, "date"
-    if word not in {"daily", "weekly"}:
-        if day is not None:
-            raise invalid_argument({"date": "goes with daily or weekly, not with a date as period"})
-        chosen, kind, field = _date(word, "period"), "daily", "period"
-    first = chosen - timedelta(days=chosen.weekday()) if kind == "weekly" else chosen
-    try:
-        after = first + timedelta(days=7 if kind == "weekly" else 1)
-        start, end = _midnight(first, zone), _midnight(after, zone)
-    except OverflowError:
-        raise invalid_argument({field: "is out of range"}) from None
-    return Period(kind, first, tz, start, end)
-
-
-async def get_summary(
-    engine: AsyncEngine,
-    summariser: Summariser,
-    user_id: str,
-    wanted: Period,
-    now: datetime,
-) -> Row[Any]:
-    """The summary of a period: the kept one while no item changed since, else a new one.
-
-    Raises NOT_WATCHING, and SUMMARY_UNAVAILABLE where nothing was collected in the period. No
-    connection is held while the summariser works.
-    """
-    async with engine.begin() as connection:
-        watch = await watching.require_watch(connection, user_id)
-        changed = await items.get_last_change(connection, user_id, wanted.start, wanted.end)
-        kept = await summaries.get_summary(connection, user_id, wanted.kind, wanted.date, wanted.tz)
-        # Items are deleted before summaries are: what is kept of a past period stays good.
-        if kept is not None and (changed is None or changed <= kept.last_change):
-            return kept
-        if changed is None:
-            raise DistillError(
-                ErrorReason.SUMMARY_UNAVAILABLE,
-                details={"period": wanted.kind, "date": wanted.date.isoformat(), "tz": wanted.tz},
-            )
-        rows = await items.list_for_digest(connection, user_id, wanted.start, wanted.end, MAX_ITEMS)
-    begin = time.perf_counter()
-    documents = [_document(row) for row in rows]
-    digest = await summariser.digest(
-        DigestRequest(documents=documents, mentions=_names(watch.email))
+    credits_available: bool
+    waits: bool = (
+        True  # for the answer; else it was scheduled, and without credits it is made offline
     )
-    took = time.perf_counter() - begin
-    async with engine.begin() as connection:
-        await summaries.upsert_summary(
-            connection,
-            user_id=user_id,
-            period=wanted.kind,
-            date=wanted.date,
-            tz=wanted.tz,
-            generated_at=clock.whole_seconds(now),
-            last_change=changed,
-            content=_content(digest, {document.id: document for document in documents}),
-            items_processed=len(documents),
-            sources=len({(document.source, document.author) for document in documents}),
-            model=digest.model,
-            processing_ms=round(took * 1000),
-            confidence=digest.confidence,
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digester:
+    """Makes summaries and keeps them."""
+
+    engine: AsyncEngine
+    summariser: Summariser
+    llm_daily_tokens: int
+
+    async def get_summary(
+        self, user_id: str, wanted: Period, spender: Spender, now: datetime, *, anew: bool = False
+    ) -> Row[Any]:
+        """The summary of a period: the kept one while no item changed since, else a new one.
+
+        With `anew` it is made in any case. Raises NOT_WATCHING; SUMMARY_UNAVAILABLE where nothing was
+        collected in the period, or less of it is left than the kept summary was made from; and
+        INSUFFICIENT_CREDITS where a model would have to be asked. No connection is held while the
+        summariser works.
+        """
+        async with self.engine.begin() as connection:
+            watch = await watching.require_watch(connection, user_id)
+            changed = await items.get_last_change(connection, user_id, wanted.start, wanted.end)
+            kept = await _find_kept(connection, user_id, wanted)
+            # Items are deleted before summaries are: what is kept of a past period stays good.
+            if kept is not None and not anew and (changed is None or changed <= kept.last_change):
+                return kept
+            if changed is None:
+                raise _unavailable(wanted)
+            rows = await items.list_for_digest(
+                connection, user_id, wanted.start, wanted.end, MAX_ITEMS
+            )
+            if anew and kept is not None and len(rows) < kept.items_processed:
+                raise _unavailable(
+                    wanted, "Items of that period were deleted since; the summary kept says more."
+                )
+            taste = Taste.of(await preferences.get_preferences(connection, user_id))
+            own = await connections.list_connections(connection, user_id)
+        accounts = [row.account for row in own if row.account]
+        begin = time.perf_counter()
+        documents = [_document(row) for row in rows]
+        request = DigestRequest(
+            documents=documents,
+            mentions=names(watch.email, accounts, taste.names),
+            max_highlights=taste.highlights,
+            limit=taste.limit,
+            language=taste.language,
+            tags=taste.tags,
+            sources=taste.sources,
+            sections=taste.sections,
+            seconds=ASKED if spender.waits else SCHEDULED,
         )
-        return await _kept(connection, user_id, wanted)
+        purse = UserPurse(
+            engine=self.engine,
+            user_id=user_id,
+            limit=daily_limit(taste.daily_llm_tokens, self.llm_daily_tokens),
+            credits_available=spender.credits_available,
+            now=now,
+        )
+        may_spend = spender.waits or spender.credits_available
+        digest = await self.summariser.digest(request, purse if may_spend else None)
+        took = time.perf_counter() - begin
+        async with self.engine.begin() as connection:
+            await summaries.upsert_summary(
+                connection,
+                user_id=user_id,
+                period=wanted.kind,
+                date=wanted.date,
+                tz=wanted.tz,
+                generated_at=clock.whole_seconds(now),
+                last_change=changed,
+                content=_content(digest, {document.id: document for document in documents}),
+                items_processed=len(documents),
+                sources=len({(document.source, document.author) for document in documents}),
+                model=digest.model,
+                processing_ms=round(took * 1000),
+                confidence=digest.confidence,
+            )
+            found = await _find_kept(connection, user_id, wanted)
+        if found is None:
+            raise _unavailable(wanted)
+        return found
 
 
-async def _kept(connection: AsyncConnection, user_id: str, wanted: Period) -> Row[Any]:
-    kept = await summaries.get_summary(connection, user_id, wanted.kind, wanted.date, wanted.tz)
-    if kept is None:
-        raise DistillError(ErrorReason.SUMMARY_UNAVAILABLE)
-    return kept
+def names(email: str | None, accounts: Iterable[str], own: Iterable[str]) -> tuple[str, ...]:
+    """Names by which a user may be mentioned; those of accounts with their sign only."""
+    found: dict[str, None] = {}
+    if email:
+        found |= {email: None, "@" + email.partition("@")[0]: None}
+    for account in accounts:
+        name = account.strip().lstrip("@")
+        if name and len(name) <= 100:
+            # `octocat` is a word like another; an address or a full name is not.
+            found[name if "@" in name or " " in name else f"@{name}"] = None
+    found.update(dict.fromkeys(name.strip() for name in own if name.strip()))
+    return tuple(found)
+
+
+async def _find_kept(connection: AsyncConnection, user_id: str, wanted: Period) -> Row[Any] | None:
+    return await summaries.get_summary(connection, user_id, wanted.kind, wanted.date, wanted.tz)
+
+
+def _unavailable(wanted: Period, message: str | None = None) -> DistillError:
+    return DistillError(
+        ErrorReason.SUMMARY_UNAVAILABLE,
+        message,
+        details={"period": wanted.kind, "date": wanted.date.isoformat(), "tz": wanted.tz},
+    )
 
 
 def _document(row: Row[Any]) -> Document:
@@ -123,6 +158,7 @@ def _document(row: Row[Any]) -> Document:
         published_at=row.published_at,
         engagement=engagement if engagement is not None else sum(metrics.values()),
         language=row.language,
+        tags=tuple(row.ai_tags),
     )
 
 
@@ -135,7 +171,8 @@ def _content(digest: Digest, documents: dict[str, Document]) -> dict[str, Any]:
 
 
 def _statement(said: Statement, documents: dict[str, Document]) -> dict[str, Any]:
-    return {"text": said.text, "items": [_cited(documents[i]) for i in said.document_ids]}
+    cited = [_cited(documents[id_]) for id_ in said.document_ids]
+    return {"text": said.text, "items": cited, "why": list(said.why)}
 
 
 def _cited(document: Document) -> dict[str, str]:
@@ -143,27 +180,3 @@ def _cited(document: Document) -> dict[str, str]:
     title = document.title or document.text
     shown = title if len(title) <= TITLE else title[: TITLE - 1].rstrip() + "…"
     return {**{k: told[k] for k in ("id", "source", "author", "url")}, "title": shown}
-
-
-def _names(email: str | None) -> tuple[str, ...]:
-    if not email:
-        return ()
-    return (email, "@" + email.partition("@")[0])
-
-
-def _zone(tz: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise invalid_argument({"tz": "must be an IANA time zone, such as Europe/Berlin"}) from None
-
-
-def _date(text: str, field: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise invalid_argument({field: "must be a date that exists, as YYYY-MM-DD"}) from None
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time_of_day(), zone).astimezone(UTC)

@@ -15,7 +15,17 @@ from distill_grpc import clock
 from distill_grpc.db.engine import is_timeout, is_unavailable
 from distill_grpc.feed import describing, freshness
 from distill_grpc.feed.policy import Policy
-from distill_grpc.feed.store import connections, items, state, summaries, watches
+from distill_grpc.feed.preferring import Taste
+from distill_grpc.feed.spending import daily_limit
+from distill_grpc.feed.store import (
+    connections,
+    items,
+    llm_usage,
+    preferences,
+    state,
+    summaries,
+    watches,
+)
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -44,6 +54,7 @@ class DiscoveryServicer:
     jwks: Sequence[Mapping[str, str]]
     # Optional parts that are away, by name, and why.
     degraded_parts: Callable[[], Mapping[str, str]]
+    summary_model: str | None = None
 
     async def get_api(self, _request: pb.GetApiRequest, _call: Call) -> pb.GetApiResponse:
         """See the contract."""
@@ -118,6 +129,8 @@ class DiscoveryServicer:
             per_source = await items.count_by_source(connection, user_id)
             dates = await summaries.list_dates(connection, user_id)
             count = await summaries.count_summaries(connection, user_id)
+            used = await llm_usage.get_usage(connection, user_id, now.date())
+            taste = Taste.of(await preferences.get_preferences(connection, user_id))
         interval = timedelta(seconds=watch.sync_interval)
         fresh = freshness.measure(own, parts, interval=interval, now=now)
         response = pb.GetMetadataResponse()
@@ -130,7 +143,22 @@ class DiscoveryServicer:
             its_parts = [part for part in parts if part.source == row.source]
             measured = freshness.measure([row], its_parts, interval=interval, now=now)
             _add_source(response, row, its_parts, measured, per_source.get(row.source, 0))
+        if self.summary_model is not None:
+            limit = daily_limit(taste.daily_llm_tokens, self.policy.llm_daily_tokens)
+            _set_usage(response.llm, self.summary_model, used, limit, now.date())
         return response
+
+
+def _set_usage(
+    told: pb.GetMetadataResponse.LlmUsage, model: str, used: Row[Any] | None, limit: int, day: date
+) -> None:
+    told.model = model
+    told.date = day.isoformat()
+    told.daily_tokens = limit
+    if used is not None:
+        told.calls = used.calls
+        told.tokens = used.prompt_tokens + used.completion_tokens + used.reserved
+        told.cost_usd = used.cost / 1_000_000
 
 
 def _set_user(status: pb.GetMetadataResponse.UserStatus, watch: Row[Any]) -> None:

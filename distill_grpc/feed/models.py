@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Computed,
     ForeignKeyConstraint,
     Index,
@@ -225,6 +226,87 @@ class Summary(Base):
     processing_ms: Mapped[int] = mapped_column(Integer)
     confidence: Mapped[float]
     __table_args__ = (Index("ix_summaries_generated_at", "generated_at"),)
+
+
+class Preferences(Base):
+    """What a user wants of their digests, and when the next one is due.
+
+    `digest_date` is the day that is digested next; a day is done once, as the same statement that finds
+    it due moves it on. `credits_available` is what the user's last token said.
+    """
+
+    __tablename__ = "preferences"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    language: Mapped[str | None] = mapped_column(String(2))
+    length: Mapped[str] = mapped_column(String(10))
+    sections: Mapped[list[Any]] = mapped_column(JSONB)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    sources: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    names: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    digest_hour: Mapped[int | None] = mapped_column(SmallInteger)
+    tz: Mapped[str] = mapped_column(String(100))
+    mail: Mapped[bool]
+    daily_llm_tokens: Mapped[int | None] = mapped_column(Integer)
+    credits_available: Mapped[bool]
+    next_digest_at: Mapped[datetime | None]
+    digest_date: Mapped[Date | None] = mapped_column(SqlDate)
+    feed_hash: Mapped[bytes | None] = mapped_column(LargeBinary)  # SHA-256 of the feed's token
+    updated_at: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "ix_preferences_due",
+            "next_digest_at",
+            postgresql_where=text("next_digest_at IS NOT NULL"),
+        ),
+        Index("uq_preferences_feed", "feed_hash", unique=True),
+    )
+
+
+class DigestMail(Base):
+    """A digest's mail: written with the digest, sent until the server took or refused it."""
+
+    __tablename__ = "digest_mails"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    date: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
+    tz: Mapped[str] = mapped_column(String(100), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))  # waiting, sent, refused or given_up
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "ix_digest_mails_due",
+            "next_attempt_at",
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index("ix_digest_mails_created", "created_at"),
+    )
+
+
+class LlmUsage(Base):
+    """Tokens of one user and day (UTC). What is reserved is counted until it is settled."""
+
+    __tablename__ = "llm_usage"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    day: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
+    calls: Mapped[int] = mapped_column(Integer)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    reserved: Mapped[int] = mapped_column(BigInteger)
+    cost: Mapped[int] = mapped_column(BigInteger)  # millionths of a US dollar
+    __table_args__ = (Index("ix_llm_usage_day", "day"),)
+
+
+class LlmMemory(Base):
+    """What a model wrote for a user, by a hash of everything that it depends on."""
+
+    __tablename__ = "llm_memory"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSONB)
+    created_at: Mapped[datetime]
+    __table_args__ = (Index("ix_llm_memory_created", "created_at"),)
 
 
 class ServiceState(Base):

@@ -16,6 +16,8 @@ class Policy:
     summary_retention: timedelta = timedelta(days=30)
     # Mock mode: a user who watches without a connection gets all sources, as they need no account.
     connects_by_itself: bool = False
+    # Tokens of a language model that one user may use on one day.
+    llm_daily_tokens: int = 200_000
     # A worker that says nothing for this long has lost its run.
     lease: timedelta = timedelta(seconds=12)
     # One source may take this long in one run; the rest waits for the next.

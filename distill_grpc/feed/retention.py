@@ -9,7 +9,16 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.feed.policy import Policy
-from distill_grpc.feed.store import connections, items, runs, summaries, watches
+from distill_grpc.feed.store import (
+    connections,
+    digest_mails,
+    items,
+    llm_usage,
+    preferences,
+    runs,
+    summaries,
+    watches,
+)
 
 log = structlog.get_logger()
 
@@ -33,6 +42,20 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         ),
         "sync_runs": await _in_batches(
             engine, lambda c: runs.delete_finished_before(c, now - policy.raw_retention, BATCH)
+        ),
+        "llm_memory": await _in_batches(
+            engine,
+            lambda c: llm_usage.delete_remembered_before(c, now - policy.raw_retention, BATCH),
+        ),
+        "llm_usage": await _in_batches(
+            engine,
+            lambda c: llm_usage.delete_usage_before(
+                c, (now - policy.summary_retention).date(), BATCH
+            ),
+        ),
+        "digest_mails": await _in_batches(
+            engine,
+            lambda c: digest_mails.delete_created_before(c, now - policy.summary_retention, BATCH),
         ),
         "users": await _purge_users(engine, now),
     }
@@ -62,6 +85,9 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 while await items.delete_of_user(connection, user_id, BATCH) == BATCH:
                     pass
                 await summaries.delete_of_user(connection, user_id)
+                await digest_mails.delete_of_user(connection, user_id)
+                await llm_usage.delete_of_user(connection, user_id)
+                await preferences.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
                 await watches.delete_watch(connection, user_id)

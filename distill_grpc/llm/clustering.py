@@ -14,6 +14,9 @@ from distill_grpc.llm.vectors import Index, Vector, cosine
 
 _SAME = 0.42  # cosine of title and lead from which two texts tell one story
 _SAME_LINKED = 0.12  # … where one links to the other, or both to the same page
+_ANCHORS = (
+    2  # names and numbers that two texts must have before having none in common tells them apart
+)
 _LEAST_SHARED = 3  # terms; short texts are similar by chance
 _MATTER = 0.24  # cosine from which two stories are about the same matter
 _DRIFT = 0.13  # … and from which it still is what the first of them was about
@@ -110,6 +113,7 @@ def _joined(
             similar >= least
             and _apart(reading, leader) <= _SPAN
             and (least < _SAME or _shared(reading.vector, leader.vector) >= _LEAST_SHARED)
+            and (least < _SAME or not _told_of_others(reading.anchors, leader.anchors))
             and (best is None or similar > best[0])
         ):
             best = similar, stories[number]
@@ -134,6 +138,11 @@ def _pages_of(reading: Reading) -> tuple[str, ...]:
     links = reading.links if len(reading.links) <= _MOST_LINKS else ()
     own = (reading.address,) if "/" in reading.address else ()
     return (*own, *links)
+
+
+def _told_of_others(a: frozenset[str], b: frozenset[str]) -> bool:
+    """True where two texts name and count quite different things, however alike their words are."""
+    return len(a) >= _ANCHORS and len(b) >= _ANCHORS and a.isdisjoint(b)
 
 
 def _shared(a: Vector, b: Vector) -> int:

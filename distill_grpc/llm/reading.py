@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.cleaning import clean_text, clean_title, host_of, links_in, same_address
 from distill_grpc.llm.furniture import is_furniture
+from distill_grpc.llm.injection import addresses_a_model
 from distill_grpc.llm.languages import Tokeniser
 from distill_grpc.llm.sentences import split_sentences
 from distill_grpc.llm.standing import fitness
@@ -18,6 +20,7 @@ Checkpoint = Callable[[], None]  # called between steps; may raise to abandon th
 
 _LEADS = 4_000_000  # characters that are read of all documents' beginnings together
 _LEAD_LEAST, _LEAD_MOST = 400, 2_000  # … and of each
+_ANCHOR = re.compile(r"\d[\d.,:]*\d|\d|(?<=[\w,;:)] )[^\W\d_a-z][\w'’-]+")  # noqa: RUF001 -- an apostrophe
 REPEATED = 3  # a sentence in so many texts of one voice is its furniture
 
 
@@ -34,10 +37,12 @@ class Reading:
     links: tuple[str, ...]
     lead: list[str]  # the first sentences, furniture left out
     bag: Counter[str] = field(default_factory=Counter)  # terms of title (twice) and lead
+    anchors: frozenset[str] = frozenset()  # names and numbers in the lead
     vector: Vector = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()  # sentences of the lead that are the voice's furniture
     weight: float = 1.0
     advertising: bool = False
+    steering: bool = False  # speaks to a model instead of a reader: kept away from models
 
     @property
     def id(self) -> str:
@@ -80,6 +85,9 @@ def _begin(document: Document, tokeniser: Tokeniser, span: int) -> Reading:
     start = document.text[:span]
     text = clean_text(start)
     title = clean_title(document.title, document.author)
+    steering = addresses_a_model(document.title) or addresses_a_model(start)
+    if steering and addresses_a_model(title):
+        title = ""
     language = tokeniser.language(document.language, f"{title} {text}")
     host = host_of(document.url)
     return Reading(
@@ -90,7 +98,12 @@ def _begin(document: Document, tokeniser: Tokeniser, span: int) -> Reading:
         outlet=(document.source, host),
         address=same_address(document.url),
         links=links_in(start),
-        lead=[s for s in split_sentences(text, language) if not is_furniture(s)],
+        lead=[
+            s
+            for s in split_sentences(text, language)
+            if not is_furniture(s) and not (steering and addresses_a_model(s))
+        ],
+        steering=steering,
     )
 
 
@@ -110,11 +123,17 @@ def _without_furniture(readings: list[Reading]) -> list[Reading]:
     return readings
 
 
+def _anchors(sentences: Sequence[str]) -> frozenset[str]:
+    """Numbers, and words that are capitalised inside a sentence."""
+    return frozenset(word.casefold() for s in sentences for word in _ANCHOR.findall(s))
+
+
 def _count_terms(reading: Reading, tokeniser: Tokeniser) -> None:
     bag = Counter(tokeniser.terms(" ".join(reading.lead), reading.language))
     for term in tokeniser.terms(reading.title, reading.language):
         bag[term] += 2
     reading.bag = bag
+    reading.anchors = _anchors(reading.lead)
 
 
 def can_stand(reading: Reading) -> bool:

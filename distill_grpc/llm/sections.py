@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill_grpc.llm.base import OwnSection
 from distill_grpc.llm.clustering import Story
-from distill_grpc.llm.furniture import is_furniture, is_greeting
-from distill_grpc.llm.languages import GLUED, Tokeniser, words
+from distill_grpc.llm.languages import Tokeniser, words
+from distill_grpc.llm.matching import matches
 from distill_grpc.llm.ranking import Candidate, Ranked
-from distill_grpc.llm.reading import Checkpoint, Reading, sentences_of
 from distill_grpc.llm.selection import worth_telling
 from distill_grpc.llm.signals import Signal, strongest
-from distill_grpc.llm.weighing import responses
 from distill_grpc.llm.wording import Telling, cut, heading, tell
 
 _TRENDS = 2  # matters told under `trending`
 _VOICES = 3  # voices that make a looser matter a trend; of one and the same story two do
 _OUTSTANDING = 2.5  # doublings of engagement over what is usual
-_MENTIONS = 3  # mentions that are quoted
 _URGENT = 2  # stories told under `important`
+_OWN = 3  # … under a section of the user's own
 _CITED = 50
-_SEARCHED = 20_000  # characters of a document that are searched for mentions
 _QUOTE = 220  # characters
 
 
@@ -37,14 +35,14 @@ class _Trend:
 def trending(
     ranked: Sequence[Ranked],
     told: Sequence[Ranked],
-    readings: Sequence[Reading],
+    doublings: dict[str, float],
     tokeniser: Tokeniser,
 ) -> Telling | None:
     """What several voices write about, or what drew far more response than its author is used to."""
     by_number = {entry.story.number: entry for entry in ranked}
     in_highlights = {entry.story.number for entry in told}
     tellings: dict[str, Telling] = {}
-    for trend in _trends(ranked, responses(readings)):
+    for trend in _trends(ranked, doublings):
         entry = max(
             (by_number[s.number] for s in trend.stories if s.number in by_number),
             key=lambda e: (e.worth, -e.story.number),
@@ -57,45 +55,6 @@ def trending(
         if len(tellings) == _TRENDS:
             break
     return _together(list(tellings.values()))
-
-
-def mentions(
-    readings: Sequence[Reading], names: Sequence[str], checkpoint: Checkpoint
-) -> Telling | None:
-    """The documents of others that name the user, the weightiest quoted."""
-    pattern = _mention_pattern(names)
-    if pattern is None:
-        return None
-    own = {" ".join(name.split()).lstrip("@").casefold() for name in names}
-    starts = tuple({name.split(" ")[0] for name in own if len(name) > 1})
-    found: list[tuple[Reading, str]] = []
-    for reading in readings:
-        checkpoint()
-        document = reading.document
-        if document.author.strip().lstrip("@").casefold() in own:
-            continue
-        whole = f"{document.title}\n{document.text[:_SEARCHED]}"
-        folded = whole.casefold()
-        # The plain look first: it is many times quicker than the pattern.
-        if any(start in folded for start in starts) and pattern.search(whole):
-            sentence = _mentioning(reading, pattern)
-            if sentence or pattern.search(reading.title):
-                found.append((reading, sentence))
-    if not found:
-        return None
-    found.sort(key=lambda pair: (-pair[0].weight, pair[0].id))
-    parts, quotes = [], []
-    unlike = {(reading.title, sentence): reading for reading, sentence in reversed(found)}
-    shown = [(reading, said) for (_, said), reading in reversed(unlike.items())][:_MENTIONS]
-    for reading, sentence in shown:
-        part, quoted = _tell_mention(reading, sentence, pattern)
-        parts.append(part)
-        quotes.append((reading.id, quoted))
-    text = f"You were mentioned {'; '.join(parts)}"
-    if len(found) > len(shown):
-        text += f"; and in {len(found) - len(shown)} more"
-    ids = tuple(reading.id for reading, _ in found[:_CITED])
-    return Telling(text=text, document_ids=ids, quotes=tuple(quotes))
 
 
 def important(
@@ -112,6 +71,17 @@ def important(
         return None
     best = max(left, key=lambda entry: (entry.worth, -entry.story.number))
     return _with_prefix("Don't miss: ", tell(best, tokeniser))
+
+
+def own(wanted: OwnSection, ranked: Sequence[Ranked], tokeniser: Tokeniser) -> Telling | None:
+    """The best stories that the user's section asks for; nothing where none is of that kind."""
+    fitting = [
+        entry
+        for entry in worth_telling(ranked)
+        if any(matches(wanted, reading) for reading in entry.story.readings)
+    ]
+    fitting.sort(key=lambda entry: (-entry.worth, entry.story.number))
+    return _together([tell(entry, tokeniser) for entry in fitting[:_OWN]])
 
 
 def _tell_urgent(
@@ -192,51 +162,6 @@ def _together(tellings: Sequence[Telling]) -> Telling | None:
         document_ids=tuple(ids),
         quotes=tuple(quote for telling in tellings for quote in telling.quotes),
     )
-
-
-def _mention_pattern(names: Sequence[str]) -> re.Pattern[str] | None:
-    handles = _spelt(name for name in names if name.startswith("@"))
-    others = _spelt(name for name in names if not name.startswith("@"))
-    if not handles and not others:
-        return None
-    # Not inside a word, a longer handle, an address or a host; scripts without spaces may adjoin.
-    before = rf"(?:(?<![\w.+-])|(?<={GLUED}))"
-    after = rf"(?:(?![\w@]|[-.]\w)|(?={GLUED}))"
-    # A handle needs its sign: `@will` is a person, `will` hardly ever.
-    ways = [rf"{before}@(?:{'|'.join([*handles, *others])})"]
-    if others:
-        ways.append(rf"(?<!@){before}(?:{'|'.join(others)})")
-    return re.compile(rf"(?:{'|'.join(ways)}){after}", re.IGNORECASE)
-
-
-def _spelt(names: Iterable[str]) -> list[str]:
-    """Patterns for names, longest first; white space in them may be any."""
-    bare = {" ".join(name.split()).lstrip("@") for name in names}
-    ordered = sorted((name for name in bare if len(name) > 1), key=lambda n: (-len(n), n))
-    return [r"\s+".join(map(re.escape, name.split(" "))) for name in ordered]
-
-
-def _mentioning(reading: Reading, pattern: re.Pattern[str]) -> str:
-    for sentence in sentences_of(reading, limit=_SEARCHED):
-        if pattern.search(sentence) and not is_furniture(sentence) and not is_greeting(sentence):
-            return sentence
-    return ""
-
-
-def _tell_mention(reading: Reading, sentence: str, pattern: re.Pattern[str]) -> tuple[str, str]:
-    author = " ".join(reading.document.author.split())
-    where = f"by {cut(author, 60)}" if author else f"at {reading.voice}"
-    if reading.title:
-        where += f" in “{heading(reading)}”"
-    if not sentence:
-        return where, reading.title
-    found = pattern.search(sentence)
-    # A long sentence is shown from a little before the name.
-    begin = 0
-    if found and found.end() > _QUOTE - 20:
-        begin = sentence.rfind(" ", 0, max(0, found.start() - 80)) + 1
-    quote = cut(sentence[begin:], _QUOTE)
-    return f"{where}: “{'…' if begin else ''}{quote}”", quote.removesuffix("…")
 
 
 def _signal_of(entry: Ranked) -> tuple[Signal, Candidate | None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from distill_grpc.llm.furniture import is_furniture
+from distill_grpc.llm.injection import addresses_a_model
 from distill_grpc.llm.languages import leans_on_context, writes_no_spaces
 from distill_grpc.llm.sentences import CLOSING, OPENING
 
@@ -28,7 +29,8 @@ _POINTING = re.compile(
 def fitness(sentence: str) -> float:
     """How well a sentence stands alone, 0 (not at all) to 1.
 
-    0 are questions to the reader, code, furniture of pages and mails, scraps and walls of text.
+    0 are questions to the reader, code, furniture of pages and mails, instructions to models, scraps
+    and walls of text.
     """
     letters = sum(map(str.isalpha, sentence))
     wide = writes_no_spaces(sentence)
@@ -38,6 +40,8 @@ def fitness(sentence: str) -> float:
         return 0.0
     # Marks are letters' parts in many scripts, hence the low bound.
     if letters < 0.5 * len(sentence) or _is_scrap(sentence) or is_furniture(sentence):
+        return 0.0
+    if addresses_a_model(sentence):
         return 0.0
     return _length_worth(count, wide=wide) * _form_worth(sentence, letters)
 

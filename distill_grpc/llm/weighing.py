@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import median
 
+from distill_grpc.llm.base import DigestRequest
 from distill_grpc.llm.clustering import Story
 from distill_grpc.llm.reading import Reading, can_stand
+from distill_grpc.llm.reasons import liked_tags
 
 _SPREAD = 0.7  # for each doubling of the voices that tell a story
 _RESPONSE = 0.25  # for each doubling of engagement over what its author is used to
@@ -20,6 +22,11 @@ _SUBSTANCE = 20  # different terms that make a document substantial
 _TITLE_ONLY = 0.55
 _SCRAP = 0.15
 _ADVERTISING = 0.4
+_STEERING = 0.3  # what a document that speaks to a model keeps
+_NAMES_THE_USER = 1.5
+_LIKED_TAG = 1.35
+_LIKED_SOURCE = 1.2
+_LIKED_LANGUAGE = 1.15  # among several tellings of one story
 _FEWEST = 4  # documents of an author that make a baseline
 
 _ADVERTISEMENT = re.compile(
@@ -32,9 +39,16 @@ _ADVERTISEMENT = re.compile(
 )
 
 
-def weigh(readings: Sequence[Reading]) -> None:
-    """Sets each document's weight: response, age, and whether there is something to quote."""
-    doublings = responses(readings)
+def weigh(
+    readings: Sequence[Reading],
+    request: DigestRequest,
+    doublings: dict[str, float],
+    naming: Collection[str],
+) -> None:
+    """Sets each document's weight: response, age, what the user cares for, and substance.
+
+    `doublings` as of `responses`, `naming` the ids of documents that name the user.
+    """
     instants = [reading.document.published_at.timestamp() for reading in readings]
     newest, span = max(instants), (max(instants) - min(instants)) or 1.0
     for reading, instant in zip(readings, instants, strict=True):
@@ -46,13 +60,22 @@ def weigh(readings: Sequence[Reading]) -> None:
         if _ADVERTISEMENT.search(f"{reading.title} {' '.join(reading.lead[:4])}"):
             reading.advertising = True
             weight *= _ADVERTISING
+        weight *= _STEERING if reading.steering else 1.0
+        weight *= _NAMES_THE_USER if reading.id in naming else 1.0
+        weight *= _LIKED_TAG if liked_tags(reading, request.tags) else 1.0
+        weight *= _LIKED_SOURCE if reading.document.source in request.sources else 1.0
         reading.weight = weight
 
 
-def weigh_stories(stories: Sequence[Story]) -> None:
+def weigh_stories(stories: Sequence[Story], language: str = "") -> None:
     """Orders each story's documents, best first, and sets its voices and weight."""
+
+    def place(reading: Reading) -> tuple[float, float, str]:
+        liked = _LIKED_LANGUAGE if language and reading.language == language else 1.0
+        return -reading.weight * liked, reading.document.published_at.timestamp(), reading.id
+
     for story in stories:
-        story.readings.sort(key=lambda r: (-r.weight, r.document.published_at.timestamp(), r.id))
+        story.readings.sort(key=place)
         story.voices = tuple(dict.fromkeys(reading.voice for reading in story.readings))
         story.weight = story.best.weight * (1 + _SPREAD * math.log2(len(story.voices)))
 

@@ -28,6 +28,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from distill_grpc.proto.buf.validate import validate_pb2
 from distill_grpc.proto.distill.publishing.v1 import (
+    audience_service_pb2,
     comment_service_pb2,
     post_service_pb2,
     subscription_service_pb2,
@@ -36,9 +37,11 @@ from distill_grpc.proto.distill.publishing.v1 import (
 from distill_grpc.proto.distill.v1 import (
     connection_service_pb2,
     content_service_pb2,
+    digest_service_pb2,
     discovery_service_pb2,
     errors_pb2,
     options_pb2,
+    preference_service_pb2,
     sync_service_pb2,
     watch_service_pb2,
 )
@@ -52,11 +55,16 @@ FILES = (
     sync_service_pb2,
     content_service_pb2,
     connection_service_pb2,
+    preference_service_pb2,
+    digest_service_pb2,
     user_service_pb2,
     post_service_pb2,
     comment_service_pb2,
     subscription_service_pb2,
+    audience_service_pb2,
 )
+# The message that stands for a body of any type, such as a feed.
+RAW_BODY = "google.api.HttpBody"
 
 Described = Descriptor | EnumDescriptor | EnumValueDescriptor | FieldDescriptor | MethodDescriptor
 
@@ -108,8 +116,21 @@ class Rpc:
     def path_fields(self) -> tuple[str, ...]:
         """Names of the request fields that stand in the path."""
         return tuple(
-            part[1:-1].partition("=")[0] for part in self.path.split("/") if part.startswith("{")
+            part[1:].partition("}")[0] for part in self.path.split("/") if part.startswith("{")
         )
+
+    @property
+    def answers_raw(self) -> bool:
+        """True where the answer is no JSON but a body of its own type."""
+        return str(self.descriptor.output_type.full_name) == RAW_BODY
+
+    @property
+    def takes_raw(self) -> bool:
+        """True where the request's body may be of any type."""
+        if self.body in {"", "*"}:
+            return False
+        inner = self.descriptor.input_type.fields_by_name[self.body].message_type
+        return inner is not None and str(inner.full_name) == RAW_BODY
 
     @property
     def doc(self) -> str:

@@ -54,7 +54,7 @@ local function is_json(content_type)
 end
 
 -- Refuses a body by its headers; true where it did.
-local function refuses_body(handle, headers, path)
+local function refuses_body(handle, headers, path, any_type)
   local length = tonumber(headers:get("content-length") or "")
   if length == 0 or not (length or headers:get("transfer-encoding")) then return false end
   local expected = headers:get("expect")
@@ -67,7 +67,7 @@ local function refuses_body(handle, headers, path)
     return true
   end
   local content_type = headers:get("content-type")
-  if content_type and not is_json(content_type) then
+  if content_type and not any_type and not is_json(content_type) then
     local form = content_type:lower():match("^[^;%s]*") == FORM
     local facts = { content_type = content_type:sub(1, 100) }
     refuse(handle, path, errors.of("UNSUPPORTED_MEDIA_TYPE", form and FORM_HINT, facts))
@@ -96,6 +96,7 @@ end
 
 local function check_body(rpc, text, problems)
   if text == "" then return end
+  if rpc.takes_raw then return end
   if not rpc.body then return problems:add("body", "this endpoint takes none") end
   if text:find("^[ \t\r\n]*$") then return end
   fields.check_body(text, rpc.body, rpc.in_path, problems)
@@ -115,7 +116,7 @@ local function call(handle, headers, match, path, query_text)
   if problems:any() then
     return refuse(handle, path, errors.of("INVALID_ARGUMENT", nil, nil, problems))
   end
-  if refuses_body(handle, headers, path) then return end
+  if refuses_body(handle, headers, path, rpc.takes_raw) then return end
   local buffer, length, text = read_body(handle)
   headers = handle:headers() -- the old ones are gone after a wait
   if length > contract.body_limit then return request.too_large(handle, path) end
@@ -124,7 +125,9 @@ local function call(handle, headers, match, path, query_text)
   if problems:any() then
     return refuse(handle, path, errors.of("INVALID_ARGUMENT", nil, nil, problems))
   end
-  if length > 0 then
+  if rpc.takes_raw then
+    if length == 0 then headers:remove("content-type") end
+  elseif length > 0 then
     if text:find("^[ \t\r\n]*$") then buffer:setBytes("{}") end
     headers:replace("content-type", "application/json")
   else
@@ -180,6 +183,7 @@ local function rest(handle, headers, method, path, query_text)
   if not target.request then return page(handle, headers, target) end
   note(handle, "rpc", target.name)
   if target.response_body then note(handle, "unwrap", target.response_body) end
+  if target.answers_raw then note(handle, "raw", true) end
   if target.method == "GET" then note(handle, "reads", true) end
   -- The same for everybody: may be kept, and asked for again.
   local for_all = target.public and target.method == "GET" and not target.optional_token

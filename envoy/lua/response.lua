@@ -81,7 +81,7 @@ end
 local function succeeded(handle, headers, noted)
   local status = http_code(headers:get("x-http-code"))
   headers:replace(":status", tostring(status))
-  headers:replace("content-type", contract.json_type)
+  if not noted.raw then headers:replace("content-type", contract.json_type) end
   if noted.public and status == 200 then headers:replace("cache-control", "no-cache") end
   if not noted.unwrap and not noted.head then return headers end
   local buffer = handle:body(true)
@@ -100,7 +100,7 @@ function response.handle(handle)
   if noted.rpc and not noted.answered then
     local status = tonumber(headers:get(":status"))
     local from_core = headers:get("content-type") == "application/json"
-    if from_core and status < 400 then
+    if status < 400 and (from_core or noted.raw) then
       headers = succeeded(handle, headers, noted)
     elseif from_core then
       headers = failed(handle, noted, core_error(handle))

@@ -1,5 +1,5 @@
 -- Finds the route of a path, as the facade's route table does: literal segments before variables,
--- percent-decoded; a trailing slash makes another path.
+-- percent-decoded; a trailing slash makes another path; `:verb` may stand after the last segment.
 
 local contract = require("contract")
 local json = require("json")
@@ -19,20 +19,29 @@ local function split(path)
   return parts
 end
 
-local root = { literals = {}, methods = {} }
+local function new_node()
+  return { literals = {}, verbs = {}, methods = {} }
+end
+
+local root = new_node()
 
 local function add(template, method, target)
   local node, variables = root, {}
-  for _, part in ipairs(split(template)) do
+  local path, verb = template:match("^([^:]*):?(.*)$")
+  for _, part in ipairs(split(path)) do
     local variable = part:match("^{(.*)}$")
     if variable then
       variables[#variables + 1] = variable
-      node.variable = node.variable or { literals = {}, methods = {} }
+      node.variable = node.variable or new_node()
       node = node.variable
     else
-      node.literals[part] = node.literals[part] or { literals = {}, methods = {} }
+      node.literals[part] = node.literals[part] or new_node()
       node = node.literals[part]
     end
+  end
+  if verb ~= "" then
+    node.verbs[verb] = node.verbs[verb] or new_node()
+    node = node.verbs[verb]
   end
   node.methods[method] = { target = target, template = template, variables = variables }
   node.used = true
@@ -45,11 +54,27 @@ for _, page in ipairs(contract.pages) do
   add(page.path, "GET", page)
 end
 
+-- Where a last segment leads that stands before a verb.
+local function walk_verb(node, segment, values, found)
+  local name, verb = segment:match("^(.*):([^:]*)$")
+  if not name then return end
+  local literal = node.literals[name]
+  if literal and literal.verbs[verb] then
+    found[#found + 1] = { node = literal.verbs[verb], values = { unpack(values) } }
+  end
+  if node.variable and name ~= "" and node.variable.verbs[verb] then
+    values[#values + 1] = name
+    found[#found + 1] = { node = node.variable.verbs[verb], values = { unpack(values) } }
+    values[#values] = nil
+  end
+end
+
 local function walk(node, segments, at, values, found)
   if at > #segments then
     if node.used then found[#found + 1] = { node = node, values = { unpack(values) } } end
     return
   end
+  if at == #segments then walk_verb(node, segments[at], values, found) end
   local literal = node.literals[segments[at]]
   if literal then walk(literal, segments, at + 1, values, found) end
   if node.variable and segments[at] ~= "" then

@@ -16,7 +16,9 @@ from distill_grpc.proto.distill.publishing.v1 import subscription_service_pb2 as
 from distill_grpc.proto.distill.publishing.v1 import user_service_pb2 as users
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as connection
 from distill_grpc.proto.distill.v1 import content_service_pb2 as content
+from distill_grpc.proto.distill.v1 import digest_service_pb2 as digest
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as discovery
+from distill_grpc.proto.distill.v1 import preference_service_pb2 as preference
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
 
@@ -24,7 +26,11 @@ Stub = Any
 
 
 def requests(job_id: str) -> Mapping[str, Message]:
-    """By wire name, in an order in which a new user can make them; `job_id` is a sync of theirs."""
+    """By wire name, in an order in which a new user can make them; `job_id` is a sync of theirs.
+
+    The secret of a feed is known once it was made, and that of a mail to its reader: they stand as
+    `unknown`.
+    """
     put = connection.PutConnectionRequest(source="rss")
     put.settings.update({"pages": 1})
     today = clock.utc_now().date().isoformat()
@@ -45,6 +51,19 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.ContentService/ListRecent": content.ListRecentRequest(hours=168, limit=500),
         "/distill.v1.ContentService/Search": content.SearchRequest(query="story", limit=10),
         "/distill.v1.ContentService/GetSummary": content.GetSummaryRequest(period=today),
+        "/distill.v1.ContentService/RegenerateSummary": content.RegenerateSummaryRequest(
+            period=today
+        ),
+        "/distill.v1.PreferenceService/GetPreferences": preference.GetPreferencesRequest(),
+        "/distill.v1.PreferenceService/UpdatePreferences": preference.UpdatePreferencesRequest(
+            length="short", tags=["release"], digest_hour=7, tz="Europe/Berlin"
+        ),
+        "/distill.v1.DigestService/CreateDigestFeed": digest.CreateDigestFeedRequest(),
+        "/distill.v1.DigestService/GetDigestFeed": digest.GetDigestFeedRequest(
+            token="unknown", file="feed.atom"
+        ),
+        "/distill.v1.DigestService/DeleteDigestFeed": digest.DeleteDigestFeedRequest(),
+        "/distill.v1.DigestService/Unsubscribe": digest.UnsubscribeRequest(token="unknown"),
         "/distill.v1.ConnectionService/DeleteConnection": connection.DeleteConnectionRequest(
             source="rss"
         ),

@@ -9,6 +9,8 @@ from distill_grpc import clock
 from distill_grpc.db.engine import create_engine
 from distill_grpc.feed import ingesting
 from distill_grpc.feed.conversion import item_key
+from distill_grpc.feed.link_tokens import LinkTokens
+from distill_grpc.feed.store import state
 from distill_grpc.feed.store.items import upsert_items
 from distill_grpc.sources.base import Item
 from tests.service import Answer, Door, Service
@@ -59,6 +61,15 @@ async def store(service: Service, user: str, *items: Item, source: str = "rss") 
         await upsert_items(connection, user, source, rows, now)
     await engine.dispose()
     return [item_key(row["id"]) for row in rows]
+
+
+async def link_tokens(service: Service) -> LinkTokens:
+    """What signs the addresses in this service's mails."""
+    engine = create_engine(service.settings.database_url or "", pool_size=1)
+    async with engine.begin() as connection:
+        key = await state.get_or_insert_value(connection, state.LINK_TOKEN_KEY, b"")
+    await engine.dispose()
+    return LinkTokens(key)
 
 
 def story(number: int, *, ago: timedelta = timedelta(hours=1), **changes: Json) -> Item:

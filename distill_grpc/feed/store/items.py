@@ -181,6 +181,7 @@ async def list_for_digest(
             Item.published_at,
             Item.metrics,
             Item.language,
+            Item.ai_tags,
         )
         .where(
             Item.user_id == user_id,

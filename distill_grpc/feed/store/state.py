@@ -13,6 +13,7 @@ from distill_grpc.feed.models import ServiceState
 
 LAST_SYNC_CYCLE = "last_sync_cycle"
 PAGE_TOKEN_KEY = "page_token_key"  # noqa: S105 -- a name
+LINK_TOKEN_KEY = "link_token_key"  # noqa: S105 -- a name
 
 
 async def get_instant(connection: AsyncConnection, name: str) -> datetime | None:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import CursorResult, Row, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed.models import Summary
@@ -52,6 +52,20 @@ async def list_dates(
         .limit(limit)
     )
     return [(period, day) for period, day in await connection.execute(query)]
+
+
+async def list_kept(
+    connection: AsyncConnection, user_id: str, period: str, limit: int
+) -> Sequence[Row[Any]]:
+    """Kept summaries of a kind, newest first; of one date, the one made last."""
+    latest = (
+        select(summaries)
+        .where(Summary.user_id == user_id, Summary.period == period)
+        .ext(distinct_on(Summary.date))
+        .order_by(Summary.date.desc(), Summary.generated_at.desc())
+        .limit(limit)
+    )
+    return (await connection.execute(latest)).all()
 
 
 async def count_summaries(connection: AsyncConnection, user_id: str) -> int:

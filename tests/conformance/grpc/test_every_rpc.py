@@ -8,16 +8,24 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from distill_grpc.feed.digest_mailing import UNSUBSCRIBE
 from distill_grpc.proto import contract
 from tests.conformance.calls import any_request, method, publishing_requests, requests
 from tests.conformance.grpc.failures import failure
-from tests.conformance.users import store, story
+from tests.conformance.users import link_tokens, store, story
 from tests.service import Service
 
-PUBLIC = [rpc for rpc in contract.rpcs() if rpc.public and not rpc.optional_token]
+# Those that name something in their path must find it first.
+PUBLIC = [
+    rpc for rpc in contract.rpcs() if rpc.public and not (rpc.optional_token or rpc.path_fields)
+]
 DISTILL = {rpc.full_name for rpc in contract.rpcs() if rpc.package == "distill.v1"}
 CLOSED = [rpc for rpc in contract.rpcs() if not rpc.public]
-ACCEPTED = {"/distill.v1.WatchService/Watch": "201", "/distill.v1.SyncService/Sync": "202"}
+ACCEPTED = {
+    "/distill.v1.WatchService/Watch": "201",
+    "/distill.v1.SyncService/Sync": "202",
+    "/distill.v1.DigestService/CreateDigestFeed": "201",
+}
 
 
 def test_there_is_a_request_for_every_rpc() -> None:
@@ -28,12 +36,16 @@ def test_there_is_a_request_for_every_rpc() -> None:
 
 async def test_every_rpc_succeeds_once_in_the_life_of_a_user(shared: Service, user: str) -> None:
     metadata = shared.metadata(user, **{"x-request-id": f"life-{user}"})
-    job_id = ""
+    job_id = feed_token = ""
     done = []
     for full_name, request in requests("").items():
         rpc = contract.rpc(full_name)
         if full_name.endswith("/GetSyncJob"):
             request.job_id = job_id
+        if full_name.endswith("/GetDigestFeed"):
+            request.token = feed_token
+        if full_name.endswith("/Unsubscribe"):
+            request.token = (await link_tokens(shared)).sign(user, UNSUBSCRIBE)
         if full_name.endswith("/Sync"):
             await shared.synced(user)
         call = method(shared.channel, rpc)(request, metadata=metadata, timeout=10)
@@ -43,6 +55,8 @@ async def test_every_rpc_succeeds_once_in_the_life_of_a_user(shared: Service, us
         told = dict(await call.initial_metadata())
         assert told["x-request-id"] == f"life-{user}"
         assert told.get("x-http-code") == ACCEPTED.get(full_name)
+        if full_name.endswith("/CreateDigestFeed"):
+            feed_token = response.atom.split("/")[-2]
         if full_name.endswith("/Sync"):
             job_id = response.job_id
             await shared.job_done(job_id, user)

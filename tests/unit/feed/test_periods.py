@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed.digesting import period
+from distill_grpc.feed.periods import period
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 # Half hours, midnights that do not exist or come twice, a day that never was, both ends of the day.

@@ -27,7 +27,7 @@ SCALARS = {
 
 
 def all_descriptors() -> list[Descriptor]:
-    """Every message type that a request or a response of the contract is made of."""
+    """Every message type that a request or a response of the contract is made of, as far as it is JSON."""
     found: dict[str, Descriptor] = {}
 
     def visit(descriptor: Descriptor) -> None:
@@ -39,7 +39,8 @@ def all_descriptors() -> list[Descriptor]:
                 visit(field.message_type)
 
     for rpc in contract.rpcs():
-        visit(rpc.descriptor.input_type)
+        if not rpc.takes_raw:
+            visit(rpc.descriptor.input_type)
         visit(rpc.descriptor.output_type)
     return list(found.values())
 

@@ -26,10 +26,26 @@ def test_two_rpcs_that_claim_one_route_stop_the_start() -> None:
         table("GET /a/{x}", "GET /a/{y}")
 
 
-@pytest.mark.parametrize("template", ["a", "/a/{x=**}", "/a:verb", "/a//b", "/a/", "/a/{X}"])
+@pytest.mark.parametrize("template", ["a", "/a/{x=**}", "/a:", "/a:b/c", "/a//b", "/a/", "/a/{X}"])
 def test_a_template_that_is_not_understood_stops_the_start(template: str) -> None:
     with pytest.raises(RouteError, match="GET"):
         table(f"GET {template}")
+
+
+def test_a_verb_after_the_last_segment_is_a_path_of_its_own() -> None:
+    routes = table(
+        "GET /a/{x}", "POST /a/{x}:make", "POST /a/b:make", "GET /a/{x}/c", "POST /d:make"
+    )
+    assert found(routes, "POST", "/a/1:make") == ("POST /a/{x}:make", {"x": "1"})
+    assert found(routes, "POST", "/a/1%3Amake") == ("POST /a/{x}:make", {"x": "1"})
+    assert found(routes, "POST", "/a/b:make") == ("POST /a/b:make", {})
+    assert found(routes, "POST", "/a/x:y:make") == ("POST /a/{x}:make", {"x": "x:y"})
+    assert found(routes, "POST", "/d:make") == ("POST /d:make", {})
+    # What is no verb belongs to the segment.
+    assert found(routes, "GET", "/a/1:other") == ("GET /a/{x}", {"x": "1:other"})
+    assert found(routes, "GET", "/a/1:make/c") == ("GET /a/{x}/c", {"x": "1:make"})
+    assert routes.find("PUT", "/a/1:make").allowed == ("GET", "HEAD", "OPTIONS", "POST")
+    assert found(routes, "POST", "/a/:make") is None
 
 
 def test_literal_segments_win_over_variables_and_methods_are_looked_for_in_both() -> None:

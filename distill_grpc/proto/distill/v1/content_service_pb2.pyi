@@ -129,6 +129,16 @@ class GetSummaryRequest(_message.Message):
     tz: str
     def __init__(self, period: _Optional[str] = ..., date: _Optional[str] = ..., tz: _Optional[str] = ...) -> None: ...
 
+class RegenerateSummaryRequest(_message.Message):
+    __slots__ = ("period", "date", "tz")
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    TZ_FIELD_NUMBER: _ClassVar[int]
+    period: str
+    date: str
+    tz: str
+    def __init__(self, period: _Optional[str] = ..., date: _Optional[str] = ..., tz: _Optional[str] = ...) -> None: ...
+
 class CitedItem(_message.Message):
     __slots__ = ("id", "source", "author", "title", "url")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -144,14 +154,16 @@ class CitedItem(_message.Message):
     def __init__(self, id: _Optional[str] = ..., source: _Optional[str] = ..., author: _Optional[str] = ..., title: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
 
 class Citation(_message.Message):
-    __slots__ = ("highlight", "section", "items")
+    __slots__ = ("highlight", "section", "items", "why")
     HIGHLIGHT_FIELD_NUMBER: _ClassVar[int]
     SECTION_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
     highlight: int
     section: str
     items: _containers.RepeatedCompositeFieldContainer[CitedItem]
-    def __init__(self, highlight: _Optional[int] = ..., section: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CitedItem, _Mapping]]] = ...) -> None: ...
+    why: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, highlight: _Optional[int] = ..., section: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CitedItem, _Mapping]]] = ..., why: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Summary(_message.Message):
     __slots__ = ("period", "date", "generated_at", "content", "statistics")

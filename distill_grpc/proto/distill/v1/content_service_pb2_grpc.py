@@ -51,6 +51,11 @@ class ContentServiceStub:
                 request_serializer=distill_dot_v1_dot_content__service__pb2.GetSummaryRequest.SerializeToString,
                 response_deserializer=distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.FromString,
                 _registered_method=True)
+        self.RegenerateSummary = channel.unary_unary(
+                '/distill.v1.ContentService/RegenerateSummary',
+                request_serializer=distill_dot_v1_dot_content__service__pb2.RegenerateSummaryRequest.SerializeToString,
+                response_deserializer=distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.FromString,
+                _registered_method=True)
 
 
 class ContentServiceServicer:
@@ -79,6 +84,13 @@ class ContentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegenerateSummary(self, request, context):
+        """Make a summary anew, with the preferences as they are now, and keep it in the place of the old one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
             'GetSummary': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSummary,
                     request_deserializer=distill_dot_v1_dot_content__service__pb2.GetSummaryRequest.FromString,
+                    response_serializer=distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.SerializeToString,
+            ),
+            'RegenerateSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegenerateSummary,
+                    request_deserializer=distill_dot_v1_dot_content__service__pb2.RegenerateSummaryRequest.FromString,
                     response_serializer=distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.SerializeToString,
             ),
     }
@@ -179,6 +196,33 @@ class ContentService:
             target,
             '/distill.v1.ContentService/GetSummary',
             distill_dot_v1_dot_content__service__pb2.GetSummaryRequest.SerializeToString,
+            distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegenerateSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/distill.v1.ContentService/RegenerateSummary',
+            distill_dot_v1_dot_content__service__pb2.RegenerateSummaryRequest.SerializeToString,
             distill_dot_v1_dot_content__service__pb2.GetSummaryResponse.FromString,
             options,
             channel_credentials,

@@ -232,7 +232,7 @@ class GetMetadataRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetMetadataResponse(_message.Message):
-    __slots__ = ("user_status", "available_endpoints", "statistics", "sources")
+    __slots__ = ("user_status", "available_endpoints", "statistics", "sources", "llm")
     class UserStatus(_message.Message):
         __slots__ = ("watching", "since", "last_sync", "last_sync_status", "next_sync")
         WATCHING_FIELD_NUMBER: _ClassVar[int]
@@ -304,15 +304,32 @@ class GetMetadataResponse(_message.Message):
         message: str
         retry_after: _timestamp_pb2.Timestamp
         def __init__(self, source: _Optional[str] = ..., state: _Optional[str] = ..., item_count: _Optional[int] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completeness: _Optional[float] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    class LlmUsage(_message.Message):
+        __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd")
+        MODEL_FIELD_NUMBER: _ClassVar[int]
+        DATE_FIELD_NUMBER: _ClassVar[int]
+        CALLS_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
+        DAILY_TOKENS_FIELD_NUMBER: _ClassVar[int]
+        COST_USD_FIELD_NUMBER: _ClassVar[int]
+        model: str
+        date: str
+        calls: int
+        tokens: int
+        daily_tokens: int
+        cost_usd: float
+        def __init__(self, model: _Optional[str] = ..., date: _Optional[str] = ..., calls: _Optional[int] = ..., tokens: _Optional[int] = ..., daily_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
     USER_STATUS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    LLM_FIELD_NUMBER: _ClassVar[int]
     user_status: GetMetadataResponse.UserStatus
     available_endpoints: _containers.RepeatedCompositeFieldContainer[GetMetadataResponse.AvailableEndpoint]
     statistics: GetMetadataResponse.Statistics
     sources: _containers.RepeatedCompositeFieldContainer[GetMetadataResponse.SourceStatus]
-    def __init__(self, user_status: _Optional[_Union[GetMetadataResponse.UserStatus, _Mapping]] = ..., available_endpoints: _Optional[_Iterable[_Union[GetMetadataResponse.AvailableEndpoint, _Mapping]]] = ..., statistics: _Optional[_Union[GetMetadataResponse.Statistics, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[GetMetadataResponse.SourceStatus, _Mapping]]] = ...) -> None: ...
+    llm: GetMetadataResponse.LlmUsage
+    def __init__(self, user_status: _Optional[_Union[GetMetadataResponse.UserStatus, _Mapping]] = ..., available_endpoints: _Optional[_Iterable[_Union[GetMetadataResponse.AvailableEndpoint, _Mapping]]] = ..., statistics: _Optional[_Union[GetMetadataResponse.Statistics, _Mapping]] = ..., sources: _Optional[_Iterable[_Union[GetMetadataResponse.SourceStatus, _Mapping]]] = ..., llm: _Optional[_Union[GetMetadataResponse.LlmUsage, _Mapping]] = ...) -> None: ...
 
 class GetJwksRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,69 @@
+"""DigestService: proto to domain and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.api.httpbody_pb2 import HttpBody
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from distill_grpc import clock
+from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.feed import digest_feeds
+from distill_grpc.feed.digest_mailing import UNSUBSCRIBE
+from distill_grpc.feed.link_tokens import LinkTokens
+from distill_grpc.feed.store import preferences
+from distill_grpc.proto.distill.v1 import digest_service_pb2 as pb
+from distill_grpc.rpc.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class DigestServicer:
+    """Delivers digests by feed, and ends their mails."""
+
+    engine: AsyncEngine
+    tokens: LinkTokens
+    public_url: str
+
+    async def create_digest_feed(
+        self, _request: pb.CreateDigestFeedRequest, call: Call
+    ) -> pb.DigestFeed:
+        """See the contract."""
+        async with self.engine.begin() as connection:
+            token = await digest_feeds.create(connection, call.caller.user_id, clock.utc_now())
+        call.answer_with(201)
+        return pb.DigestFeed(
+            rss=self._address(token, "feed.rss"),
+            atom=self._address(token, "feed.atom"),
+            json=self._address(token, "feed.json"),
+        )
+
+    async def delete_digest_feed(
+        self, _request: pb.DeleteDigestFeedRequest, call: Call
+    ) -> pb.DeleteDigestFeedResponse:
+        """See the contract."""
+        async with self.engine.begin() as connection:
+            await digest_feeds.revoke(connection, call.caller.user_id)
+        return pb.DeleteDigestFeedResponse(status=pb.DeleteDigestFeedResponse.revoked)
+
+    async def get_digest_feed(self, request: pb.GetDigestFeedRequest, _call: Call) -> HttpBody:
+        """See the contract."""
+        kind = request.file.partition(".")[2]
+        address = self._address(request.token, request.file)
+        async with self.engine.connect() as connection:
+            data = await digest_feeds.read(connection, request.token, kind, address)
+        return HttpBody(content_type=digest_feeds.FORMATS[kind], data=data)
+
+    async def unsubscribe(
+        self, request: pb.UnsubscribeRequest, _call: Call
+    ) -> pb.UnsubscribeResponse:
+        """See the contract."""
+        user_id = self.tokens.read(request.token, UNSUBSCRIBE)
+        if user_id is None:
+            raise DistillError(ErrorReason.NOT_FOUND, "This address was not made here.")
+        async with self.engine.begin() as connection:
+            await preferences.update_preferences(connection, user_id, mail=False)
+        return pb.UnsubscribeResponse(status=pb.UnsubscribeResponse.unsubscribed)
+
+    def _address(self, token: str, file: str) -> str:
+        return f"{self.public_url}/digests/{token}/{file}"

@@ -1,0 +1,58 @@
+"""The days and weeks of a time zone (seed 002, /content/summary/{period})."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from distill_grpc.errors import invalid_argument
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A day or a week of a time zone; `start` and `end` are UTC, the end is exclusive."""
+
+    kind: str
+    date: date
+    tz: str
+    start: datetime
+    end: datetime
+
+
+def period(word: str, day: str | None, tz: str, now: datetime) -> Period:
+    """The period that `daily`, `weekly` or a date means; INVALID_ARGUMENT where it means none."""
+    where = zone(tz)
+    today = now.astimezone(where).date()
+    chosen = _date(day, "date") if day is not None else today
+    kind, field = word, "date"
+    if word not in {"daily", "weekly"}:
+        if day is not None:
+            raise invalid_argument({"date": "goes with daily or weekly, not with a date as period"})
+        chosen, kind, field = _date(word, "period"), "daily", "period"
+    first = chosen - timedelta(days=chosen.weekday()) if kind == "weekly" else chosen
+    try:
+        after = first + timedelta(days=7 if kind == "weekly" else 1)
+        start, end = _midnight(first, where), _midnight(after, where)
+    except OverflowError:
+        raise invalid_argument({field: "is out of range"}) from None
+    return Period(kind, first, tz, start, end)
+
+
+def zone(tz: str) -> ZoneInfo:
+    """The time zone of that IANA name; INVALID_ARGUMENT where there is none."""
+    try:
+        return ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise invalid_argument({"tz": "must be an IANA time zone, such as Europe/Berlin"}) from None
+
+
+def _date(text: str, field: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise invalid_argument({field: "must be a date that exists, as YYYY-MM-DD"}) from None
+
+
+def _midnight(day: date, where: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), where).astimezone(UTC)

