@@ -187,9 +187,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
         relay = Relay(parts.engine, amqp or parts.queue)
         notifier = build_notifier(settings, parts.engine, links)
         async with asyncio.TaskGroup() as group:
+            queues: list[JobQueue | AmqpJobs] = [parts.queue, *([amqp] if amqp else [])]
             working = [
                 group.create_task(queue.work(stop, concurrency=settings.worker_concurrency))
-                for queue in ([parts.queue] if amqp is None else [parts.queue, amqp])
+                for queue in queues
             ]
             working.append(group.create_task(notifier.run(stop)))
             ticks = [
@@ -302,7 +303,9 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     links=links,
                     limiter=limiter,
                 ),
-                **_publishing_servicers(settings, parts, issuer, links, limits, stack),
+                **_publishing_servicers(
+                    settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
+                ),
             },
         )
 
@@ -455,6 +458,7 @@ def _servicers(
 def _publishing_servicers(
     settings: Settings,
     parts: Parts,
+    *,
     issuer: LocalIssuer,
     links: LinkTokens,
     limits: Limits,

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import preferring
-from distill_grpc.feed.conversion import set_instant
 from distill_grpc.feed.store import preferences
 from distill_grpc.proto.distill.v1 import preference_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.instants import set_instant
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class AmqpJobs:
 
     async def _declare(self, channel: AbstractChannel, name: str) -> None:
         """The queue of a job, those in which it waits, and that of the dead."""
-        quorum = {"x-queue-type": "quorum"}
+        quorum: dict[str, Any] = {"x-queue-type": "quorum"}
         await channel.declare_queue(DEAD, durable=True, arguments=quorum)
         await channel.declare_queue(
             _queue(name),
@@ -154,10 +154,15 @@ class AmqpJobs:
         connection = await self._connect("distill-worker")
         running: set[asyncio.Task[None]] = set()
         lost = asyncio.get_running_loop().create_future()
-        connection.close_callbacks.add(lambda *_: lost.done() or lost.set_result(None))
+
+        def lose(*_: object) -> None:
+            if not lost.done():
+                lost.set_result(None)
+
+        connection.close_callbacks.add(lose)
         try:
             channel = await connection.channel(on_return_raises=True)
-            channel.close_callbacks.add(lambda *_: lost.done() or lost.set_result(None))
+            channel.close_callbacks.add(lose)
             await channel.set_qos(prefetch_count=min(concurrency, PREFETCH))
             tags = []
             for name, handler in self._handlers.items():

@@ -186,9 +186,10 @@ class Suppression(Base):
 
 
 class AnalyticsEvent(Base):
-    """Something that happened to a post. `reader` tells the readers of one day apart, and no more:
+    """Something that happened to a post.
 
-    it is a keyed hash of account and day, absent for strangers.
+    `reader` tells the readers of one day apart, and no more: it is a keyed hash of account and day,
+    absent for strangers.
     """
 
     __tablename__ = "analytics_events"

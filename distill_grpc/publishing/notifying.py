@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from email.message import EmailMessage
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -48,7 +49,9 @@ class MailNotNoted(Exception):  # noqa: N818 -- an outcome
 class Pace(Protocol):
     """Waits until the next mail may go out."""
 
-    async def wait(self) -> None: ...
+    async def wait(self) -> None:
+        """Takes the next place."""
+        ...
 
 
 @dataclass(slots=True)
@@ -82,7 +85,9 @@ class Patience:
     def after(self, failures: int) -> timedelta:
         """How long to wait after so many failures, with jitter."""
         doubled = self.first * 2 ** min(failures - 1, 20)
-        return min(doubled, self.longest) * random.uniform(0.75, 1.25)
+        return timedelta(
+            seconds=min(doubled, self.longest).total_seconds() * random.uniform(0.75, 1.25)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,9 +168,11 @@ class Notifier:
         until: float,
     ) -> bool:
         if recipient is None or not recipient.is_active:
-            return await self._finish(row, "cancelled")
+            await self._finish(row, "cancelled")
+            return False
         if recipient.is_suppressed:
-            return await self._finish(row, "suppressed")
+            await self._finish(row, "suppressed")
+            return False
         message = mails.compose(
             written,
             recipient,
@@ -174,26 +181,34 @@ class Notifier:
             token=self.links.token(row.subscriber_id, written.post.creator_id),
         )
         if message is None:
-            return await self._finish(row, "refused", error="no address that mail can go to")
+            await self._finish(row, "refused", error="no address that mail can go to")
+            return False
         await self.pace.wait()
         if time.monotonic() > until:
             return False
+        return await self._hand_over(mailer, row, recipient, message)
+
+    async def _hand_over(
+        self, mailer: Mailer, row: Row[Any], recipient: Row[Any], message: EmailMessage
+    ) -> bool:
         try:
             async with asyncio.timeout(self.patience.mail):
                 await mailer.send(message)
         except RecipientRefused as refused:
-            return await self._suppress(row, recipient.email_key, str(refused))
+            await self._suppress(row, recipient.email_key, str(refused))
         except MailRefused as refused:
-            return await self._finish(row, "refused", error=str(refused))
+            await self._finish(row, "refused", error=str(refused))
         except MailServerAway as away:
             self._pause(str(away))
-            return await self._delay(row, row.failures, str(away))
+            await self._delay(row, row.failures, str(away))
         except (MailDelayed, TimeoutError) as delayed:
             self._away = 0
-            return await self._delay(row, row.failures + 1, str(delayed) or "no answer in time")
-        self._away = 0
-        await self._note_sent(row)
-        return True
+            await self._delay(row, row.failures + 1, str(delayed) or "no answer in time")
+        else:
+            self._away = 0
+            await self._note_sent(row)
+            return True
+        return False
 
     async def _note_sent(self, row: Row[Any]) -> None:
         """Notes a mail that was taken, whatever it takes: what is not noted goes out again."""
@@ -207,30 +222,28 @@ class Notifier:
                 return
         raise MailNotNoted
 
-    async def _delay(self, row: Row[Any], failures: int, why: str) -> bool:
+    async def _delay(self, row: Row[Any], failures: int, why: str) -> None:
         old = clock.utc_now() - row.created_at > self.patience.age
         if old or failures >= self.patience.failures:
-            return await self._finish(row, "given_up", error=why)
+            await self._finish(row, "given_up", error=why)
+            return
         log.info("mail_delayed", why=why, failures=failures)
         wait = self.patience.after(max(failures, 1))
         async with self.engine.begin() as connection:
             await deliveries.put_off(connection, row, wait, failures=failures, error=why)
-        return False
 
-    async def _suppress(self, row: Row[Any], email_key: str, why: str) -> bool:
+    async def _suppress(self, row: Row[Any], email_key: str, why: str) -> None:
         log.warning("mail_refused", why=why)
         async with self.engine.begin() as connection:
             await deliveries.insert_suppression(connection, email_key, why)
             await deliveries.finish(connection, row, status="refused", error=why)
         DELIVERIES.labels("refused").inc()
-        return False
 
-    async def _finish(self, row: Row[Any], status: str, error: str | None = None) -> bool:
+    async def _finish(self, row: Row[Any], status: str, error: str | None = None) -> None:
         async with self.engine.begin() as connection:
             noted = await deliveries.finish(connection, row, status=status, error=error)
         if noted:
             DELIVERIES.labels(status).inc()
-        return False
 
     def _pauses(self) -> bool:
         return self._stop.is_set() or time.monotonic() < self._quiet_until

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Date, Row, cast, delete, func, select
+from sqlalchemy import Date, Executable, Row, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -96,7 +96,7 @@ async def sum_days(
     connection: AsyncConnection, creator_id: UUID, first: date
 ) -> Mapping[date, Row[Any]]:
     """Views and readers of all posts of a creator, by day."""
-    query = (
+    query: Executable = (
         select(
             PostDay.day,
             func.sum(PostDay.views).label("views"),
@@ -146,8 +146,8 @@ async def _by_day(
 ) -> Mapping[date, int]:
     day = cast(column, Date)  # the session's time zone is UTC
     query = (
-        select(day, func.count())
+        select(day.label("day"), func.count().label("number"))
         .where(Subscription.creator_id == creator_id, column >= first)
         .group_by(day)
     )
-    return {found: number for found, number in await connection.execute(query)}
+    return {row.day: row.number for row in await connection.execute(query)}

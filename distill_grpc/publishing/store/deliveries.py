@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, exists, func, literal, select, tuple_, update
+from sqlalchemy import Executable, Row, exists, func, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -110,7 +110,7 @@ async def claim_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    statement = (
+    statement: Executable = (
         update(Delivery)
         .where(tuple_(Delivery.post_id, Delivery.subscriber_id).in_(due))
         .values(claim=Delivery.claim + 1, due_at=func.now() + lease)
@@ -129,7 +129,7 @@ async def get_recipients(
     connection: AsyncConnection, post_id: UUID, subscriber_ids: Sequence[UUID]
 ) -> Mapping[UUID, Row[Any]]:
     """Where to each subscriber's mail goes, and whether it may go out at all."""
-    query = (
+    query: Executable = (
         select(
             User.id,
             User.email,
@@ -148,7 +148,7 @@ async def get_recipients(
 
 async def get_announced(connection: AsyncConnection, post_id: UUID) -> Row[Any]:
     """What the mails about a post tell."""
-    query = (
+    query: Executable = (
         select(
             Post.id,
             Post.creator_id,
@@ -213,9 +213,9 @@ async def insert_suppression(connection: AsyncConnection, email_key: str, reason
 async def count_by_status(connection: AsyncConnection, creator_id: UUID) -> Mapping[str, int]:
     """How many deliveries of a creator's posts there are, by status."""
     query = (
-        select(Delivery.status, func.count())
+        select(Delivery.status, func.count().label("number"))
         .join(Post, Post.id == Delivery.post_id)
         .where(Post.creator_id == creator_id)
         .group_by(Delivery.status)
     )
-    return {status: number for status, number in await connection.execute(query)}
+    return {row.status: row.number for row in await connection.execute(query)}

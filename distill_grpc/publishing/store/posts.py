@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Executable, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.publishing.models import Post, PostTotal
@@ -45,7 +45,7 @@ async def list_published(
     connection: AsyncConnection, creator_id: UUID, limit: int
 ) -> Sequence[Row[Any]]:
     """A creator's published posts with their content, the last published first."""
-    query = (
+    query: Executable = (
         select(Post.id, Post.title, Post.content_html, Post.published_at, Post.updated_at)
         .where(Post.creator_id == creator_id, Post.status == "published")
         .order_by(Post.published_at.desc(), Post.id.desc())
