@@ -31,6 +31,7 @@ MOST_LOST = 50
 PREFETCH = 8
 # Seconds: for a connection, and for the broker's word on one message.
 CONNECT, CONFIRM = 10.0, 10.0
+SETUP = 10.0  # to declare and consume
 HEARTBEAT = 10
 RESTART = 1.0
 _ATTEMPT = "x-attempt"
@@ -161,22 +162,26 @@ class AmqpJobs:
 
         connection.close_callbacks.add(lose)
         try:
-            channel = await connection.channel(on_return_raises=True)
-            channel.close_callbacks.add(lose)
-            await channel.set_qos(prefetch_count=min(concurrency, PREFETCH))
-            tags = []
-            for name, handler in self._handlers.items():
-                await self._declare(channel, name)
-                queue = await channel.get_queue(_queue(name))
+            # A broker that has just come back may leave a call without an answer.
+            async with asyncio.timeout(SETUP):
+                channel = await connection.channel(on_return_raises=True)
+                channel.close_callbacks.add(lose)
+                await channel.set_qos(prefetch_count=min(concurrency, PREFETCH))
+                tags = []
+                for name, handler in self._handlers.items():
+                    await self._declare(channel, name)
+                    queue = await channel.get_queue(_queue(name))
 
-                async def take(
-                    message: AbstractIncomingMessage, name: str = name, handler: Handler = handler
-                ) -> None:
-                    task = asyncio.create_task(self._run(channel, name, handler, message))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
+                    async def take(
+                        message: AbstractIncomingMessage,
+                        name: str = name,
+                        handler: Handler = handler,
+                    ) -> None:
+                        task = asyncio.create_task(self._run(channel, name, handler, message))
+                        running.add(task)
+                        task.add_done_callback(running.discard)
 
-                tags.append((queue, await queue.consume(take)))
+                    tags.append((queue, await queue.consume(take)))
             log.info("broker_connected", queues=len(tags))
             await asyncio.wait({stopped, lost}, return_when=asyncio.FIRST_COMPLETED)
             if lost.done():

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from distill_grpc import clock
 from distill_grpc.proto import contract
+from distill_grpc.proto.distill.publishing.v1 import audience_service_pb2 as audience
 from distill_grpc.proto.distill.publishing.v1 import comment_service_pb2 as comments
 from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as posts
 from distill_grpc.proto.distill.publishing.v1 import subscription_service_pb2 as subscriptions
@@ -115,6 +116,16 @@ def publishing_requests(
         f"{package}.SubscriptionService/ListSubscriptions": subscriptions.ListSubscriptionsRequest(
             user_id=user
         ),
+        f"{package}.AudienceService/GetRssFeed": audience.GetFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetAtomFeed": audience.GetFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetJsonFeed": audience.GetFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/ShowUnsubscription": audience.ShowUnsubscriptionRequest(
+            token="unknown"
+        ),
+        f"{package}.AudienceService/EndSubscription": audience.EndSubscriptionRequest(
+            token="unknown"
+        ),
+        f"{package}.AudienceService/GetStats": audience.GetStatsRequest(creator_id=creator),
     }
 
 
@@ -128,6 +139,7 @@ def path_of(rpc: contract.Rpc) -> str:
     path = rpc.path
     fields = rpc.descriptor.input_type.fields_by_name
     known = {"period": "daily", "job_id": "sync_a", "source": "rss"}
+    known |= {"token": "unknown", "file": "feed.atom"}
     for name in rpc.path_fields:
         value = NOBODY if contract.rules(fields[name]).string.uuid else known[name]
         path = path.replace(f"{{{name}}}", value)
