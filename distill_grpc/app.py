@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from ipaddress import ip_address, ip_network
@@ -92,7 +93,7 @@ from distill_grpc.rpc.validation import validation
 from distill_grpc.settings import Settings, SettingsError
 from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
-from distill_grpc.sources.registry import Registry
+from distill_grpc.sources.registry import OwnInstance, Registry
 from http_facade.app import build_app
 from http_facade.remote import RemoteTransport
 from http_facade.server import start
@@ -110,6 +111,8 @@ DIGEST_TICK = 5.0
 MAIL_TICK = 5.0
 RELAY_TICK = 1.0
 RETENTION_TICK = 600.0
+# How long a token lives by which a worker reads this service as one of its users.
+OWN_TOKEN = timedelta(minutes=5)
 # Attempts of a job of the publishing platform after the first; the last comes hours later.
 JOB_RETRIES = 13
 # Seconds that a sync waits for a connection of the pool: unlike a caller, it has time.
@@ -357,7 +360,12 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
         )
         stack.push_async_callback(http.close)
         with _one_line("DISTILL_SOURCES"):
-            sources = registry.build(settings.sources, mock=settings.mock, http=http)
+            sources = registry.build(
+                settings.sources,
+                mock=settings.mock,
+                http=http,
+                own=_own_instance(settings, stack),
+            )
         stack.push_async_callback(sources.close)
         with _one_line("DISTILL_ENCRYPTION_KEYS"):
             keyring = Keyring.load(settings.encryption_keys, settings.data_dir)
@@ -370,6 +378,24 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             summariser=_summariser(settings, stack),
             http=http,
         )
+
+
+def _own_instance(settings: Settings, stack: AsyncExitStack) -> OwnInstance | None:
+    """This service as its own users see it; None where users are another issuer's.
+
+    Only where every user is the local issuer's does a user's id say which account they have.
+    """
+    if settings.jwt_jwks_url or not settings.local_issuer:
+        return None
+    with _one_line("DISTILL_DATA_DIR"):
+        issuer = LocalIssuer.load(settings.data_dir)
+    http = HttpClient(allow_private_addresses=True, user_agent=f"Distill/{VERSION}")
+    stack.push_async_callback(http.close)
+
+    def token(user: str) -> str:
+        return issuer.issue(user_id=user, email=None, expires_in=OWN_TOKEN)
+
+    return OwnInstance(url=_public_url(settings), http=http, token=token)
 
 
 @contextmanager

@@ -23,6 +23,15 @@ GROUP = "distill.sources"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnInstance:
+    """This very service, for a source that reads it as any other client does."""
+
+    url: str  # of its REST door, without a slash at the end
+    http: HttpClient  # may reach it wherever it is, and is used for nothing else
+    token: Callable[[str], str]  # user id → a token that lives for minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """What a source is built with."""
 
@@ -30,6 +39,7 @@ class SourceContext:
     budgets: Budgets = field(default_factory=Unlimited)  # what the platforms let us spend
     # API roots in the platforms' stead, by source: an enterprise host, a proxy, a test server.
     api_urls: Mapping[str, str] = field(default_factory=dict)
+    own: OwnInstance | None = None  # None: users come from elsewhere, or are played
 
 
 class Registry(Mapping[str, Source]):
@@ -60,13 +70,15 @@ class Registry(Mapping[str, Source]):
                 _log.exception("source_not_closed", source=name)
 
 
-def build(names: tuple[str, ...], *, mock: bool, http: HttpClient) -> Registry:
+def build(
+    names: tuple[str, ...], *, mock: bool, http: HttpClient, own: OwnInstance | None = None
+) -> Registry:
     """The sources of these names; of all that are there, where none is named.
 
     Raises `ValueError` in one line for a name that is not there. A source that cannot be loaded is
     left out with a warning, unless it is named. With `mock`, every platform is played.
     """
-    available = _mocks() if mock else _installed(SourceContext(http=http))
+    available = _mocks() if mock else _installed(SourceContext(http=http, own=own))
     wanted = names or tuple(available)
     unknown = sorted(set(wanted) - set(available))
     if unknown:

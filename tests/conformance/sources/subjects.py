@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distill_grpc.sources.base import FetchRequest, Page, Source
+from distill_grpc.sources.creators import CreatorsSource
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.mock import PLATFORMS, MockSource
 from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
+from tests.servers.creators import creator_id, creators_server
+from tests.servers.creators import token as creators_token
 from tests.servers.feeds import Answer, FeedServer
 from tests.servers.fixtures import feeds
 
@@ -86,6 +89,25 @@ async def rss() -> AsyncIterator[Subject]:
     await http.close()
 
 
+@asynccontextmanager
+async def creators() -> AsyncIterator[Subject]:
+    """Creators with more posts than a page holds, and one with none."""
+    http = HttpClient(allow_private_addresses=True)
+    async with creators_server() as server:
+        ids = [creator_id(number) for number in range(3)]
+        for number, count in enumerate((45, 3, 0)):
+            server.add(ids[number], count, until=NOW - timedelta(minutes=5))
+        yield Subject(
+            CreatorsSource(SourceContext(http=http)),
+            request(
+                {"url": server.url, "creators": ids}, credentials={"access_token": creators_token()}
+            ),
+            lambda: len(server.ledger),
+            lambda: None,
+        )
+    await http.close()
+
+
 def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
     """A played platform, its items in several pages."""
 
@@ -98,5 +120,6 @@ def mock(name: str) -> Callable[[], AbstractAsyncContextManager[Subject]]:
 
 SUBJECTS: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
     "rss": rss,
+    "creators": creators,
     **{f"mock-{name}": mock(name) for name in PLATFORMS},
 }

@@ -49,7 +49,7 @@ async def test_its_own_settings_are_accepted(subject: Subject) -> None:
 async def test_unknown_names_are_refused_by_name(subject: Subject) -> None:
     settings = {**subject.request.settings, "colour": "blue"}
     with pytest.raises(InvalidConnection) as refused:
-        subject.source.check({"pin": "1234"}, settings)
+        subject.source.check({**subject.request.credentials, "pin": "1234"}, settings)
     assert set(refused.value.details) == {"credentials.pin", "settings.colour"}
     assert "1234" not in str(refused.value)
 

@@ -49,7 +49,7 @@ async def announced(engine: AsyncEngine, readers: int, **post: str) -> tuple[UUI
 
 async def statuses(engine: AsyncEngine) -> dict[str, int]:
     query = "SELECT status, count(*) FROM deliveries GROUP BY status"
-    return {status: count for status, count in await platform.rows(engine, query)}
+    return dict(await platform.rows(engine, query))
 
 
 async def test_every_subscriber_gets_one_mail_however_often_the_job_runs(
@@ -115,11 +115,15 @@ async def test_a_mail_has_text_safe_html_and_an_end_of_one_click(engine: AsyncEn
     assert platform.links().pair(link.rpartition("/")[2]) == (readers[0], creator)
     plain = message.get_body(("plain",))
     rich = message.get_body(("html",))
-    assert plain is not None and rich is not None
-    assert "Hello" in plain.get_content() and "<" not in plain.get_content().split("--")[0][30:]
+    assert plain is not None
+    assert rich is not None
+    assert "Hello" in plain.get_content()
+    assert "<" not in plain.get_content().split("--")[0][30:]
     html = rich.get_content()
-    assert "<em>you</em>" in html and "A &lt;b&gt;title" in html
-    assert "script" not in html and "onclick" not in html
+    assert "<em>you</em>" in html
+    assert "A &lt;b&gt;title" in html
+    assert "script" not in html
+    assert "onclick" not in html
     assert str(post_id) in html
 
 
@@ -177,7 +181,9 @@ async def test_a_server_that_falls_silent_holds_up_one_mail_for_its_time(
     async with mail_server() as server:
         await announced(engine, 3)
         server.after_data = ["silence"]
-        quick = notifier(engine, server, patience=replace(QUICK, mail=0.5, first=timedelta(hours=1)))
+        quick = notifier(
+            engine, server, patience=replace(QUICK, mail=0.5, first=timedelta(hours=1))
+        )
         await quick.send_due()
     assert await statuses(engine) == {"pending": 1, "sent": 2}
 
@@ -192,7 +198,9 @@ async def test_while_the_mail_server_is_away_deliveries_wait_and_none_is_charged
     one = notifier(engine, server, patience=replace(QUICK, first=timedelta(seconds=30)))
     assert await one.send_due() == 0
     assert await one.send_due() == 0  # it asks nobody while it is quiet
-    found = await platform.rows(engine, "SELECT sum(failures) AS n, sum(claim) AS c FROM deliveries")
+    found = await platform.rows(
+        engine, "SELECT sum(failures) AS n, sum(claim) AS c FROM deliveries"
+    )
     assert (found[0].n, found[0].c) == (0, QUICK.batch)
     assert await statuses(engine) == {"pending": 30}
 
