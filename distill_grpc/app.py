@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -152,16 +152,18 @@ async def run_node(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> 
 
 async def run_core(settings: Settings, stop: asyncio.Event, *, ready: Ready) -> None:
     """The gRPC core alone."""
-    async with core(settings) as pipeline, grpc_server(settings, pipeline):
+    drain = settings.drain.total_seconds()
+    async with core(settings) as pipeline, grpc_server(settings, pipeline, drain=drain):
         ready()
         await stop.wait()
 
 
 async def run_facade(
-    settings: Settings, core_address: str, stop: asyncio.Event, *, ready: Ready
+    settings: Settings, cores: Sequence[str], stop: asyncio.Event, *, ready: Ready
 ) -> None:
-    """The REST facade alone, in front of a core elsewhere."""
-    async with facade(settings, RemoteTransport(core_address)):
+    """The REST facade alone, in front of cores elsewhere."""
+    drain = settings.drain.total_seconds()
+    async with facade(settings, RemoteTransport(*cores), drain=drain):
         ready()
         await stop.wait()
 
@@ -641,8 +643,13 @@ def _open_credentials(keyring: Keyring, row: Row[Any]) -> Mapping[str, Any]:
 
 
 @asynccontextmanager
-async def grpc_server(settings: Settings, pipeline: Pipeline) -> AsyncIterator[int]:
-    """The core on its port, which is yielded: an address may leave the choice to the system."""
+async def grpc_server(
+    settings: Settings, pipeline: Pipeline, *, drain: float = 0.0
+) -> AsyncIterator[int]:
+    """The core on its port, which is yielded: an address may leave the choice to the system.
+
+    At the end it is drained for `drain` seconds.
+    """
     address = settings.grpc_address
     server = GrpcServer(
         pipeline,
@@ -655,7 +662,7 @@ async def grpc_server(settings: Settings, pipeline: Pipeline) -> AsyncIterator[i
     try:
         yield server.port
     finally:
-        await server.stop()
+        await server.stop(drain=drain)
 
 
 def local_transport(settings: Settings, pipeline: Pipeline) -> LocalTransport:
@@ -678,8 +685,10 @@ def _reflects(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def facade(settings: Settings, transport: Transport) -> AsyncIterator[int]:
-    """The REST door on its port, which is yielded."""
+async def facade(
+    settings: Settings, transport: Transport, *, drain: float = 0.0
+) -> AsyncIterator[int]:
+    """The REST door on its port, which is yielded. At the end it is drained for `drain` seconds."""
     own = FacadeSettings(
         address=settings.http_address,
         version=VERSION,
@@ -691,4 +700,5 @@ async def facade(settings: Settings, transport: Transport) -> AsyncIterator[int]
     try:
         yield int(runner.addresses[0][1])
     finally:
+        await runner.drain(drain)
         await runner.cleanup()

@@ -213,6 +213,11 @@ class Settings(BaseSettings):
     grpc_reflection: Literal["auto", "0", "1"] = Field(
         "auto", description="gRPC server reflection; `auto`: only on a loopback address"
     )
+    drain: Duration = Field(
+        timedelta(seconds=5),
+        description="how long `distill core` and `distill facade` serve on, as unhealthy, when they "
+        "are told to stop, so that load balancers leave them; up to 5m, `0s`: not at all",
+    )
     processes: int = Field(
         0,
         ge=0,
@@ -303,6 +308,13 @@ class Settings(BaseSettings):
     def _check_frequency(cls, value: timedelta) -> timedelta:
         if not timedelta(minutes=5) <= value <= timedelta(hours=24):
             raise ValueError("must be from 5m to 24h")
+        return value
+
+    @field_validator("drain")
+    @classmethod
+    def _check_drain(cls, value: timedelta) -> timedelta:
+        if not timedelta(0) <= value <= timedelta(minutes=5):
+            raise ValueError("must be from 0s to 5m")
         return value
 
     @field_validator("raw_retention", "summary_retention")

@@ -27,6 +27,7 @@ JSON = "application/json; charset=utf-8"
 _UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
 # One message through gRPC is at most this large, whichever door it comes through.
 _MESSAGE_LIMIT = 4 * 1024 * 1024
+_NO_HEADERS = {"header_filter": {"header": {"name": ":method", "present_match": False}}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,9 @@ class Choices:
     cors_origins: tuple[str, ...] = ()
     max_connections: int = 10_000
     trusted_hops: int = 0
+    header_timeout: float = 10.0
     body_timeout: float = 10.0
+    idle_timeout: float = 75.0
     deadline: float = 31.0
     health_interval: float = 2.0
     descriptors: Path = DESCRIPTORS
@@ -70,6 +73,8 @@ def write(folder: Path, choices: Choices) -> Path:
         use_remote_address=str(choices.trusted_hops == 0).lower(),
         trusted_hops=choices.trusted_hops,
         message_limit=_MESSAGE_LIMIT,
+        header_timeout=f"{choices.header_timeout:g}s",
+        idle_timeout=f"{choices.idle_timeout:g}s",
         body_timeout=f"{choices.body_timeout:g}s",
         deadline=f"{choices.deadline:g}s",
         health_interval=f"{choices.health_interval:g}s",
@@ -110,7 +115,6 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
     with the text that was made here.
     """
     limit = f"{settings.body_limit} bytes"
-    late = f"did not arrive within {choices.body_timeout:g} seconds"
     refusals: list[tuple[int | range, Refusal]] = [
         (
             413,
@@ -120,14 +124,7 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
                 details={"limit": limit},
             ),
         ),
-        (
-            408,
-            Refusal(
-                ErrorReason.INVALID_ARGUMENT,
-                f"Invalid request: body: {late}",
-                details={"body": late},
-            ),
-        ),
+        (408, _late("body", choices.body_timeout)),
         (503, Refusal(ErrorReason.UNAVAILABLE)),
         (504, Refusal(ErrorReason.DEADLINE_EXCEEDED)),
         (range(400, 500), Refusal(ErrorReason.INVALID_ARGUMENT, _UNREADABLE)),
@@ -141,24 +138,36 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
             "body_format_override": plain,
         },
         {"filter": _noted("answered"), "body_format_override": {**plain, "content_type": JSON}},
+        # Without headers there is no path either.
+        _mapper(
+            _all(_NO_HEADERS, *_status(408)), _late("headers", choices.header_timeout), path="/"
+        ),
     ]
     for statuses, refusal in refusals:
         for path, filters in (("/api/v1/", [_noted("publishing")]), ("/", [])):
-            said = render(refusal.status, {}, path=path)
-            mappers.append(
-                {
-                    "filter": _all(*filters, *_status(statuses)),
-                    "status_code": said.http_status,
-                    "headers_to_add": _headers(said.headers),
-                    "body_format_override": {
-                        "text_format_source": {
-                            "inline_string": orjson.dumps(said.body).decode().replace("%", "%%")
-                        },
-                        "content_type": JSON,
-                    },
-                }
-            )
+            mappers.append(_mapper(_all(*filters, *_status(statuses)), refusal, path=path))
     return mappers
+
+
+def _late(part: str, seconds: float) -> Refusal:
+    late = f"did not arrive within {seconds:g} seconds"
+    return Refusal(
+        ErrorReason.INVALID_ARGUMENT, f"Invalid request: {part}: {late}", details={part: late}
+    )
+
+
+def _mapper(where: dict[str, Any], refusal: Refusal, *, path: str) -> dict[str, Any]:
+    said = render(refusal.status, {}, path=path)
+    text = orjson.dumps(said.body).decode().replace("%", "%%")
+    return {
+        "filter": where,
+        "status_code": said.http_status,
+        "headers_to_add": _headers(said.headers),
+        "body_format_override": {
+            "text_format_source": {"inline_string": text},
+            "content_type": JSON,
+        },
+    }
 
 
 def _headers(own: dict[str, str]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from distill_grpc import settings
 
 _START = 20.0  # seconds until it must listen
 _DRAIN = 10.0  # seconds for calls in flight
+_TIMES = ("header_timeout", "body_timeout", "idle_timeout", "deadline", "health_interval")
 _LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 
 
@@ -137,18 +138,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-connections", type=int, default=Choices.max_connections, help="%(default)s"
     )
-    parser.add_argument(
-        "--body-timeout", type=float, default=Choices.body_timeout, help="seconds; %(default)s"
-    )
-    parser.add_argument(
-        "--deadline", type=float, default=Choices.deadline, help="seconds; %(default)s"
-    )
-    parser.add_argument(
-        "--health-interval",
-        type=float,
-        default=Choices.health_interval,
-        help="seconds; %(default)s",
-    )
+    for name in _TIMES:
+        default = getattr(Choices, name)
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=float, default=default, help="seconds; %(default)s")
     parser.add_argument(
         "--descriptors", type=Path, default=Choices.descriptors, help="another contract"
     )
@@ -171,9 +164,7 @@ def main() -> None:
         cors_origins=split(given.cors_origins),
         max_connections=given.max_connections,
         trusted_hops=given.trusted_hops,
-        body_timeout=given.body_timeout,
-        deadline=given.deadline,
-        health_interval=given.health_interval,
+        **{name: getattr(given, name) for name in _TIMES},
         descriptors=given.descriptors,
     )
     with tempfile.TemporaryDirectory(prefix="distill-envoy-") as temporary:

@@ -24,7 +24,7 @@ from http_facade.answers import Answer, compress, to_response
 from http_facade.bodies import read_body
 from http_facade.cors import Cors
 from http_facade.errors import Refusal, status_of
-from http_facade.health import CoreAway, is_health
+from http_facade.health import Unhealthy, is_health
 from http_facade.openapi import document
 from http_facade.routes import Match, Route, RouteTable
 from http_facade.settings import FacadeSettings
@@ -50,7 +50,9 @@ class Facade:
         self._transport = transport
         self._settings = settings
         self._cors = Cors(settings.cors_origins)
-        self._core_away = CoreAway(settings.version)
+        self._unhealthy = Unhealthy(settings.version)
+        self._stopping = False
+        self._asked_at = float("-inf")
         rpcs = contract.rpcs()
         openapi = orjson.dumps(document(rpcs, settings))
         pages: dict[str, Page] = {
@@ -67,6 +69,7 @@ class Facade:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any request; never raises but for cancellation."""
         began = time.perf_counter()
+        self._asked_at = time.monotonic()
         request_id = forwarded.request_id(request.headers)
         clear_contextvars()
         bind_contextvars(request_id=request_id)
@@ -74,6 +77,8 @@ class Facade:
             route, answer = await self._routed(request, request_id)
             answer.headers = {**self._cors.headers(request.headers), **answer.headers}
             accepted = request.headers.get("Accept-Encoding", "")
+            if self._stopping:
+                answer.headers["Connection"] = "close"
             await compress(answer, accepted, at_least=self._settings.compress_from)
             response = to_response(answer, request_id)
         self._record(request.method, route, answer.status, time.perf_counter() - began, request_id)
@@ -86,6 +91,14 @@ class Facade:
         request_id = forwarded.request_id({})
         self._record("", _UNMATCHED, answer.status, 0.0, request_id)
         return to_response(answer, request_id)
+
+    def stop(self) -> None:
+        """From now on `/health` is unhealthy, and every answer closes its connection."""
+        self._stopping = True
+
+    def asked_within(self, seconds: float) -> bool:
+        """True where a request came within the last `seconds`."""
+        return time.monotonic() - self._asked_at <= seconds
 
     async def close(self) -> None:
         """Lets go of the transport."""
@@ -103,6 +116,8 @@ class Facade:
             target = match.route.target
             if not isinstance(target, Endpoint):
                 return route, await target()
+            if self._stopping and is_health(target.rpc):
+                return route, Answer(503, target.reply(self._unhealthy.stopping())[0])
             metadata = forwarded.metadata(
                 request.headers,
                 request_id,
@@ -156,7 +171,7 @@ class Facade:
         if outcome.status is not None:
             played = "x-distill-simulate" in metadata
             if is_health(rpc) and outcome.status.code in _AWAY and not played:
-                away = self._core_away.response(outcome.status)
+                away = self._unhealthy.core_away(outcome.status)
                 return Answer(503, endpoint.reply(away)[0])
             return self._error(outcome.status, path, outcome.metadata)
         if outcome.response is None:

@@ -1,4 +1,4 @@
-"""What `/health` says while the core cannot be asked (seed 002's shape, status 503)."""
+"""What `/health` says while the door cannot serve (seed 002's shape, status 503)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from distill_grpc.proto.distill.v1.discovery_service_pb2 import GetHealthRespons
 HEALTH_RPC = "/distill.v1.DiscoveryService/GetHealth"
 
 
-class CoreAway:
-    """Builds the answer of a door whose core is away."""
+class Unhealthy:
+    """Builds the answer of a door that cannot serve; `uptime` is the door's own."""
 
     def __init__(self, version: str) -> None:
         self._version = version
         self._started = time.monotonic()
 
-    def response(self, status: Status) -> GetHealthResponse:
-        """The health of a service whose core answers `status`; `uptime` is the door's own."""
+    def core_away(self, status: Status) -> GetHealthResponse:
+        """The health of a service whose core answers `status`."""
+        return self._because("core", status.message or "cannot be reached")
+
+    def stopping(self) -> GetHealthResponse:
+        """The health of a door that still answers, and should be left."""
+        return self._because("facade", "is stopping")
+
+    def _because(self, part: str, why: str) -> GetHealthResponse:
         running = timedelta(seconds=int(time.monotonic() - self._started))
         response = GetHealthResponse(
             status=GetHealthResponse.unhealthy,
@@ -29,7 +36,7 @@ class CoreAway:
             uptime=str(running),
             platform_api_status="unknown",
         )
-        response.degraded_parts["core"] = status.message or "cannot be reached"
+        response.degraded_parts[part] = why
         return response
 
 

@@ -1,10 +1,10 @@
-"""The transport to a core elsewhere: gRPC over a few channels."""
+"""The transport to cores elsewhere: gRPC over a few channels to each."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
-from itertools import count
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from distill_grpc.proto.contract import Rpc
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
+from http_facade.cores import Cores
 from http_facade.errors import status_of
 from http_facade.transport import Outcome
 
@@ -21,62 +22,67 @@ _log = structlog.get_logger()
 
 _STATUS_DETAILS = "grpc-status-details-bin"
 _RETRY_IN = 1.0  # seconds; a core that restarts is back about then
-
-_OPTIONS: tuple[tuple[str, int], ...] = (
-    # Without pools of their own, channels to one address share one connection, and with it one of
-    # the processes that share the port.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.max_receive_message_length", 64 << 20),
-    # A core that comes back is found within these, not within gRPC's two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A peer that is gone without a word is noticed while calls wait for it.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-)
+# How gRPC says that it lost the core; CANCELLED comes from one that is stopping.
+_LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+# What only reads is asked again where a connection breaks: so often, after these seconds.
+_PAUSES = (0.0, 0.1, 0.3)
 
 
 class RemoteTransport:
-    """Calls the core at `target` (`host:port`, or any gRPC name) over `channels` connections."""
+    """Calls the cores at `targets` (`host:port`, or any gRPC name) over `channels` connections each.
 
-    def __init__(self, target: str, *, channels: int = 2) -> None:
+    A call goes to a core that serves. One that only reads is asked again of another where its core
+    breaks off; any other only where gRPC knows that its core never saw it.
+    """
+
+    def __init__(self, *targets: str, channels: int = 2) -> None:
         """Must be called with a running event loop; connects when the first call is made."""
-        self._channels = [
-            grpc.aio.insecure_channel(target, options=_OPTIONS) for _ in range(channels)
-        ]
-        self._turns = count()
+        self._cores = Cores(targets, per_core=channels)
         self._calls: dict[tuple[int, str], Any] = {}
 
     async def call(
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], timeout: float
     ) -> Outcome:
         """Calls `rpc`; never raises but for cancellation: what fails is in the outcome's status."""
-        try:
-            call = self._method(rpc)(
-                request, timeout=timeout, metadata=tuple(metadata.items()), wait_for_ready=False
-            )
-            response = await call
-            told = _merged(await call.initial_metadata(), await call.trailing_metadata())
-        except grpc.aio.AioRpcError as error:
-            told = _merged(error.initial_metadata(), error.trailing_metadata())
-            return Outcome(status=_status(rpc, error), metadata=told)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            _log.exception("core_call_failed", rpc=rpc.full_name)
-            return Outcome(status=status_of(ErrorReason.INTERNAL_ERROR))
-        return Outcome(response=response, metadata=told)
+        ends = time.monotonic() + timeout
+        pauses = iter(_PAUSES if rpc.http_method == "GET" else ())
+        while True:
+            try:
+                return await self._once(rpc, request, metadata, ends)
+            except grpc.aio.AioRpcError as error:
+                again = _broke_off(error) and self._cores.hopeful()
+                pause = next(pauses, None) if again else None
+                if pause is None or time.monotonic() + pause >= ends:
+                    told = _merged(error.initial_metadata(), error.trailing_metadata())
+                    return Outcome(status=_status(rpc, error), metadata=told)
+                await asyncio.sleep(pause)
+            except Exception:
+                _log.exception("core_call_failed", rpc=rpc.full_name)
+                return Outcome(status=status_of(ErrorReason.INTERNAL_ERROR))
 
     async def close(self) -> None:
         """Closes the channels; calls that still wait are cancelled."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
+        await self._cores.close()
 
-    def _method(self, rpc: Rpc) -> Any:
-        key = (next(self._turns) % len(self._channels), rpc.full_name)
+    async def _once(
+        self, rpc: Rpc, request: Message, metadata: Mapping[str, str], ends: float
+    ) -> Outcome:
+        method = self._method(await self._cores.next(), rpc)
+        call = method(
+            request,
+            timeout=max(0.0, ends - time.monotonic()),
+            metadata=tuple(metadata.items()),
+            wait_for_ready=False,
+        )
+        response = await call
+        told = _merged(await call.initial_metadata(), await call.trailing_metadata())
+        return Outcome(response=response, metadata=told)
+
+    def _method(self, channel: int, rpc: Rpc) -> Any:
+        key = (channel, rpc.full_name)
         method = self._calls.get(key)
         if method is None:
-            method = self._channels[key[0]].unary_unary(
+            method = self._cores[channel].unary_unary(
                 rpc.full_name,
                 request_serializer=rpc.request_class.SerializeToString,
                 response_deserializer=rpc.response_class.FromString,
@@ -90,6 +96,12 @@ def _merged(*parts: Iterable[tuple[str, Any]] | None) -> dict[str, str]:
     return {k: v for part in parts for k, v in part or () if isinstance(v, str)}
 
 
+def _broke_off(error: grpc.aio.AioRpcError) -> bool:
+    """True where gRPC lost the core; the core's own word comes with details."""
+    told = dict(error.trailing_metadata() or ())
+    return error.code() in _LOST and _STATUS_DETAILS not in told
+
+
 def _status(rpc: Rpc, error: grpc.aio.AioRpcError) -> Status:
     """The status that the core sent, else one of ours for what gRPC itself ran into."""
     for key, value in error.trailing_metadata() or ():
@@ -101,7 +113,7 @@ def _status(rpc: Rpc, error: grpc.aio.AioRpcError) -> Status:
     code = error.code()
     text = error.details() or ""
     _log.warning("core_call_broke", rpc=rpc.full_name, grpc_code=code.name, grpc_message=text)
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if code in _LOST:
         return status_of(ErrorReason.UNAVAILABLE, retry_in=_RETRY_IN)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return status_of(ErrorReason.DEADLINE_EXCEEDED)

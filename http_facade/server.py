@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -26,8 +27,9 @@ async def start(
 ) -> FacadeRunner:
     """Serves `app` on `settings.address`, or on a socket that is bound already.
 
-    `await runner.cleanup()` stops accepting, finishes the requests in flight within the drain
-    timeout and closes the transport. OSError where the address is taken.
+    `await runner.cleanup()` stops accepting, finishes the requests in flight within the grace and
+    closes the transport; `await runner.drain()` before it makes clients go elsewhere. OSError where
+    the address is taken.
     """
     host, port = settings.host_and_port()
     runner = FacadeRunner(app, settings)
@@ -49,7 +51,7 @@ class FacadeRunner(web.AppRunner):
     """An aiohttp runner whose connections answer unreadable requests in the seed's error body."""
 
     def __init__(self, app: web.Application, settings: FacadeSettings) -> None:
-        super().__init__(app, shutdown_timeout=settings.drain_timeout)
+        super().__init__(app, shutdown_timeout=settings.grace)
         self._facade = app[FACADE]
         self._limits = {
             "max_line_size": settings.line_limit,
@@ -60,6 +62,16 @@ class FacadeRunner(web.AppRunner):
             "auto_decompress": False,
             "access_log": None,
         }
+
+    async def drain(self, seconds: float) -> None:
+        """Serves on for so long, while `/health` is unhealthy and answers close their connections.
+
+        Where nobody has asked for as long as that, there is nobody to wait for.
+        """
+        self._facade.stop()
+        if seconds and self._facade.asked_within(seconds):
+            _log.info("http_draining", seconds=seconds)
+            await asyncio.sleep(seconds)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

@@ -22,7 +22,7 @@ class FacadeSettings:
     header_limit: int = 8190  # each header
     header_count: int = 100
     idle_timeout: float = 75.0  # of a connection between requests, its first headers included
-    drain_timeout: float = 10.0  # for requests in flight when the door closes
+    grace: float = 10.0  # for requests in flight when the door closes
     compress_from: int = 1024  # answers smaller than this are not worth gzip
 
     def host_and_port(self) -> tuple[str, int]:

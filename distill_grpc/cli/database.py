@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import psycopg
 import structlog
+from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -58,12 +59,36 @@ async def migrated(dsn: str) -> list[str]:
     from distill_grpc.db.migrate import migrate
 
     try:
-        return await asyncio.to_thread(migrate, dsn)
-    except CommandError as error:
+        with _one_line(dsn):
+            return await asyncio.to_thread(migrate, dsn)
+    except (CommandError, RevisionError) as error:
         raise Failure(
             f"the schema of the database {named(dsn)} is none that this Distill knows ({error}); "
             "a newer Distill made it"
         ) from None
+
+
+async def check_migrated(dsn: str) -> None:
+    """`Failure` where the database does not answer or lacks what `distill migrate` would bring.
+
+    A schema that a newer Distill made is no fault: it migrates first, while the old ones still run.
+    """
+    from distill_grpc.db.migrate import check
+
+    try:
+        with _one_line(dsn):
+            missing = await asyncio.to_thread(check, dsn)
+    except (CommandError, RevisionError) as error:
+        _log.warning("database_is_newer", error=str(error))
+        return
+    if missing:
+        raise Failure(f"the database {named(dsn)} is not up to date; run `distill migrate` first")
+
+
+@contextlib.contextmanager
+def _one_line(dsn: str) -> Iterator[None]:
+    try:
+        yield
     except (psycopg.OperationalError, SQLAlchemyError) as error:
         cause = getattr(error, "orig", None) or error
         raise Failure(f"the database {named(dsn)} does not answer: {last_line(cause)}") from None

@@ -17,6 +17,7 @@ class Failure(typer.TyperException):
 
 
 def last_line(error: BaseException) -> str:
-    """The line of a database error that tells most, which is its last."""
+    """The line of a database error that tells most: its last, but for libpq's question."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Is the server running")] or lines
     return lines[-1] if lines else type(error).__name__

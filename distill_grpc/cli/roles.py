@@ -13,7 +13,7 @@ import typer
 
 from distill_grpc import logs
 from distill_grpc import settings as settings_module
-from distill_grpc.cli import environment
+from distill_grpc.cli import environment, ports
 from distill_grpc.cli.failure import Failure, last_line
 from distill_grpc.cli.supervised import VARIABLE, Ready, run_role
 from distill_grpc.cli.supervisor import FAULT
@@ -64,7 +64,9 @@ def core() -> None:
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         from distill_grpc.app import run_core
 
-        await run_core(settings, stop, ready=ready)
+        address = ports.claim(settings.grpc_address, "DISTILL_GRPC_ADDRESS")
+        own = settings.model_copy(update={"grpc_address": address})
+        await run_core(own, stop, ready=ready)
 
     _run("core", work, with_database=True)
 
@@ -73,23 +75,31 @@ def facade(
     core: Annotated[
         str,
         typer.Option(
-            metavar="HOST:PORT", help="Where the core listens; default: DISTILL_GRPC_ADDRESS."
+            metavar="HOST:PORT[,HOST:PORT…]",
+            help="Where the cores listen; default: DISTILL_GRPC_ADDRESS.",
         ),
     ] = "",
 ) -> None:
-    """Run the REST facade alone, in front of a core elsewhere."""
+    """Run the REST facade alone, in front of cores elsewhere."""
+    cores = [_address(one.strip()) for one in core.split(",")] if core else []
 
     async def work(settings: Settings, stop: asyncio.Event, ready: Ready) -> None:
         from distill_grpc.app import run_facade
 
-        await run_facade(settings, core or settings.grpc_address, stop, ready=ready)
+        address = ports.claim(settings.http_address, "DISTILL_HTTP_ADDRESS")
+        own = settings.model_copy(update={"http_address": address})
+        await run_facade(own, cores or [settings.grpc_address], stop, ready=ready)
 
+    _run("facade", work, with_database=False)
+
+
+def _address(core: str) -> str:
     host, _, port = core.rpartition(":")
-    if core and (not host or not port.isdigit()):
+    if not host or not port.isdigit() or not 0 < int(port) <= 65_535:
         raise Failure(
             f"--core must be host:port, such as 127.0.0.1:50051 (it is {core!r})", exit_code=2
         )
-    _run("facade", work, with_database=False)
+    return core
 
 
 def worker() -> None:
@@ -125,19 +135,23 @@ def migrate() -> None:
 
 def _run(name: str, work: Work, *, with_database: bool) -> None:
     settings = _begin(name)
+    is_supervised = VARIABLE in os.environ
 
     async def role(stop: asyncio.Event, ready: Ready) -> None:
         if not with_database:
             await _told(name, work(settings, stop, ready))
             return
-        from distill_grpc.cli.database import database
+        from distill_grpc.cli.database import check_migrated, database
 
-        # An external database is migrated by `distill migrate`, when its owner says so.
+        # An external database is migrated by `distill migrate`, when its owner says so; a
+        # supervisor has done it.
         async with database(settings, migrate=settings.database_url is None) as dsn:
+            if settings.database_url is not None and not is_supervised:
+                await check_migrated(dsn)
             own = settings.model_copy(update={"database_url": dsn})
             await _told(name, work(own, stop, ready))
 
-    run_role(role)
+    run_role(role, drain=settings.drain.total_seconds())
 
 
 def _begin(name: str) -> Settings:

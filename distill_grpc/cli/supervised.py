@@ -64,15 +64,16 @@ class Lifeline:
         loop.add_reader(self._alive, ended)
 
 
-def run_role(role: Role) -> None:
+def run_role(role: Role, *, drain: float = 0.0) -> None:
     """Runs a role until it is asked to stop: by a signal, or by the end of its supervisor.
 
-    Without a supervisor, SIGINT and SIGTERM stop it, and a second SIGINT ends it at once.
+    Without a supervisor, SIGINT and SIGTERM stop it, and a second SIGINT ends it at once. `drain`
+    says how many seconds the role may take before it begins to stop.
     """
-    asyncio.run(_run(role, Lifeline.from_environment()))
+    asyncio.run(_run(role, Lifeline.from_environment(), drain + LAST_RESORT))
 
 
-async def _run(role: Role, lifeline: Lifeline | None) -> None:
+async def _run(role: Role, lifeline: Lifeline | None, last_resort: float) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -80,7 +81,7 @@ async def _run(role: Role, lifeline: Lifeline | None) -> None:
         if stop.is_set():
             return
         stop.set()
-        loop.call_later(LAST_RESORT, os._exit, 1)
+        loop.call_later(last_resort, os._exit, 1)
 
     if lifeline is None:
         on_signals(ask_to_stop, insist=lambda: os._exit(130))

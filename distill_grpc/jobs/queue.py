@@ -107,7 +107,7 @@ class JobQueue:
         row = await found.fetchone()
         return None if row is None else cast("Mapping[str, Any]", row[0])
 
-    async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 8.0) -> None:
+    async def work(self, stop: asyncio.Event, *, concurrency: int, grace: float = 6.0) -> None:
         """Runs jobs until `stop` is set; jobs in flight then get `grace` seconds.
 
         A worker that ends by itself, as it does where the database goes away, is started anew.

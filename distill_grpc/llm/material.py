@@ -20,10 +20,11 @@ A_CALL = 12_000  # … of all passages of one call
 TOGETHER = 8  # documents that are written about at once; more are condensed first
 _CONDENSED = 32  # documents of one slot that are read at all
 
+# Who mentions the user where is told best in their own words.
+EXTRACTED = frozenset({"mentions"})
 _PURPOSES = {
     "": "a highlight: what happened, and why it matters",
     "trending": "what several people write about",
-    "mentions": "where the reader is mentioned, by whom and what for",
     "important": "what the reader must not miss or has to act on",
 }
 

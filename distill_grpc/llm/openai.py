@@ -21,6 +21,7 @@ from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Reply
 from distill_grpc.llm.grounding import Ground
 from distill_grpc.llm.material import (
     A_CALL,
+    EXTRACTED,
     SCHEMA,
     TOGETHER,
     Passage,
@@ -42,6 +43,7 @@ _TOKENS, _TOKENS_A_TASK = 900, 350  # that an answer may have; models that think
 _MOST_TOKENS = 8_000
 _PATIENCE = 5.0  # seconds that a server may ask to wait
 _FALLBACK = "fallback"
+_REPEATED = 0.75  # share of a sentence's terms that another one has too
 
 
 class OpenAiSummariser:
@@ -127,6 +129,8 @@ class _Work:
         notes: list[Task] = []
         sentences = 1 if self.request.limit <= 200 else 2
         for index, slot in enumerate(self.made.slots):
+            if slot.section in EXTRACTED:
+                continue
             passages = tuple(passages_of(slot))
             if not passages:
                 continue
@@ -234,9 +238,14 @@ class _Work:
         kept: dict[str, Sentence] = {}
         for text, ids in told:
             sentence = ground.accepted(text, ids, limit=task.limit)
-            if sentence:
-                kept.setdefault(sentence, Sentence(sentence, tuple(ids)))
+            if sentence and not any(self._alike(sentence, other) for other in kept):
+                kept[sentence] = Sentence(sentence, tuple(ids))
         return list(kept.values())[: task.sentences]
+
+    def _alike(self, one: str, other: str) -> bool:
+        """True where a statement would say the same twice."""
+        a, b = (set(self.made.tokeniser.terms(text)) for text in (one, other))
+        return len(a & b) >= _REPEATED * min(len(a), len(b))
 
     async def _call(
         self, batch: Sequence[Task], tokens: int

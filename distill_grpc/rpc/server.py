@@ -26,13 +26,14 @@ from distill_grpc.rpc.addresses import (
 from distill_grpc.rpc.call import Call, CallFailed
 from distill_grpc.rpc.pipeline import Pipeline
 from distill_grpc.rpc.status import to_status
+from distill_grpc.rpc.usage import Usage, WatchedHealth
 
 log = structlog.get_logger()
 
 MAX_MESSAGE = 4 * 1024 * 1024
 # A call without a deadline of its own gets this one, in seconds.
 DEADLINE = 30.0
-# Seconds for the last answers to leave when the server stops.
+# Seconds for news and the last answers to leave when the server stops.
 FAREWELL = 0.2
 
 _OPTIONS = (
@@ -40,7 +41,7 @@ _OPTIONS = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 100),
     ("grpc.so_reuseport", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 30_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
 
 
@@ -57,12 +58,12 @@ class GrpcServer:
     ) -> None:
         """`trusted` are doors and proxies, which tell whom they carry calls for."""
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._health = health.aio.HealthServicer()
-        self._in_flight = _InFlight()
+        self._usage = Usage()
+        self._health = WatchedHealth(self._usage)
         self._names = [service.full_name for service in contract.services()]
         for service in contract.services():
             handlers = {
-                rpc.name: _handler(pipeline, rpc, self._in_flight, trusted)
+                rpc.name: _handler(pipeline, rpc, self._usage, trusted)
                 for rpc in contract.rpcs()
                 if rpc.service is service and rpc.full_name in pipeline.full_names
             }
@@ -79,11 +80,23 @@ class GrpcServer:
         await self._server.start()
         await self._report(health_pb2.HealthCheckResponse.SERVING)
 
-    async def stop(self, grace: float = 10.0) -> None:
-        """Tells health checkers first, then lets calls in flight finish within `grace` seconds."""
-        await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+    async def stop(self, *, drain: float = 0.0, grace: float = 10.0) -> None:
+        """Says that it stops, serves on for `drain` seconds, then takes no more calls.
+
+        Health checkers learn it at once, others by GOAWAY at the end of the drain; calls in flight
+        then have `grace` seconds to finish. Where nobody has called for as long as the drain would
+        take, there is nobody to wait for.
+        """
+        with contextlib.suppress(
+            TimeoutError
+        ):  # one that watches and does not read holds up nothing
+            async with asyncio.timeout(FAREWELL):
+                await self._report(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if drain and self._usage.within(drain):
+            log.info("grpc_draining", seconds=drain)
+            await asyncio.sleep(drain)
         stopping = asyncio.create_task(self._server.stop(grace))
-        await self._in_flight.wait_for_none(grace)
+        await self._usage.wait_for_none(grace)
         # What is left are clients that watch the health, and those would stay for ever.
         await self._server.stop(FAREWELL)
         await stopping
@@ -94,14 +107,14 @@ class GrpcServer:
 
 
 def _handler(
-    pipeline: Pipeline, rpc: contract.Rpc, in_flight: _InFlight, trusted: Sequence[Network]
+    pipeline: Pipeline, rpc: contract.Rpc, usage: Usage, trusted: Sequence[Network]
 ) -> grpc.RpcMethodHandler[Any, Any]:
     async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         metadata = _metadata(context.invocation_metadata() or ())
         chain = [*forwarded(metadata.get(FORWARDED_FOR)), peer_address(context.peer())]
         call = Call(rpc, metadata, address=client_address(chain, trusted))
         try:
-            with in_flight:
+            with usage:
                 response = await _run(pipeline, call, data, context.time_remaining())
         except CallFailed as failed:
             context.set_trailing_metadata(
@@ -132,29 +145,6 @@ async def _run(pipeline: Pipeline, call: Call, data: bytes, remaining: float | N
     except TimeoutError:
         late = DistillError(ErrorReason.DEADLINE_EXCEEDED)
         raise CallFailed(to_status(late, now=clock.utc_now())) from None
-
-
-class _InFlight:
-    """Counts the calls that are being answered."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._none = asyncio.Event()
-        self._none.set()
-
-    def __enter__(self) -> None:
-        self._count += 1
-        self._none.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self._count -= 1
-        if not self._count:
-            self._none.set()
-
-    async def wait_for_none(self, seconds: float) -> None:
-        """Returns when there are none, or after that time."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._none.wait(), seconds)
 
 
 def _metadata(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

@@ -251,5 +251,5 @@ def test_a_worker_that_is_asked_to_stop_goes_in_time_and_hands_over_at_once(
     aftermath: Aftermath,
 ) -> None:
     assert aftermath.exit_code == 0
-    assert aftermath.left < 12
+    assert aftermath.left < 10
     assert aftermath.taken_over["leaving"] - aftermath.left < 5  # no lease was waited for

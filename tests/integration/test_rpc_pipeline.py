@@ -220,7 +220,9 @@ async def test_an_error_of_ours_travels_whole(
 async def test_a_caller_who_is_unknown_goes_no_further(
     transport: Transport, servicer: Servicer
 ) -> None:
-    for rpc in contract.rpcs():
+    # An empty request is valid for all but those with a secret in their path.
+    called = [rpc for rpc in contract.rpcs() if not (rpc.public and rpc.path_fields)]
+    for rpc in called:
         outcome = await transport.call(rpc, rpc.request_class(), {}, 5.0)
         if outcome.status is None:
             assert rpc.public
@@ -228,7 +230,7 @@ async def test_a_caller_who_is_unknown_goes_no_further(
             # What is public goes on, to where it lacks a field.
             reason = "INVALID_ARGUMENT" if rpc.public else "AUTHENTICATION_FAILED"
             assert info(outcome).reason == reason
-    discovery = [rpc for rpc in contract.rpcs() if rpc.public and rpc.package == "distill.v1"]
+    discovery = [rpc for rpc in called if rpc.public and rpc.package == "distill.v1"]
     assert len(servicer.requests) == len(discovery)
 
 

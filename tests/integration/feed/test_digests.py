@@ -378,8 +378,10 @@ async def model(**prices: float) -> AsyncIterator[tuple[OpenAiSummariser, OpenAi
     async with openai_server(honest) as server:
         chat = Chat.open(api_key=KEY, base_url=server.url, model=MODEL, prices=Prices(**prices))
         writer = OpenAiSummariser(chat)
-        yield writer, server
-        await writer.close()
+        try:
+            yield writer, server
+        finally:
+            await writer.close()
 
 
 def purse(world: World, limit: int, *, credits_available: bool = True) -> UserPurse:

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from distill_grpc.feed import connecting, retention
+from distill_grpc.feed import connecting, preferring, retention
+from distill_grpc.feed.store import digest_mails, llm_usage
 from distill_grpc.sources.base import Page
 from tests.integration.feed.scripted import items
-from tests.integration.feed.world import World
+from tests.integration.feed.world import World, caller
 
 WEEK = timedelta(days=7)
 # Every table of ours that says whose a row is.
@@ -31,6 +32,14 @@ async def filled(world: World, user: str) -> None:
     world.source.plays(Page(part="a", items=items("a", range(4), world.now())))
     await world.sync(await world.watch(user), user)
     await world.sync(user=user, trigger="request", types=("content/summary/daily",))
+    async with world.engine.begin() as connection:
+        await preferring.update(
+            connection, caller(user), {}, known_sources=tuple(world.sources), now=world.now()
+        )
+        today = world.now().date()
+        await digest_mails.insert_mail(connection, user, today, "UTC", world.now())
+        assert await llm_usage.reserve(connection, user, today, 10, 100)
+        await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
 
 
 async def rows_of(world: World, user: str) -> dict[str, int]:
@@ -47,7 +56,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 7
+    assert len(before) == 11
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)
@@ -83,10 +92,12 @@ async def test_items_runs_and_summaries_go_at_their_own_times(world: World) -> N
     world.ahead = WEEK + timedelta(minutes=1)
     gone = await enforce(world)
     assert (gone["items"], gone["summaries"], gone["users"]) == (4, 0, 0)
+    assert (gone["llm_memory"], gone["digest_mails"], gone["llm_usage"]) == (1, 0, 0)
     assert gone["sync_runs"] == 2
     assert await world.ask("SELECT 1 FROM sync_run_sources") == []
     world.ahead = timedelta(days=30, minutes=1)
-    assert (await enforce(world))["summaries"] == 1
+    gone = await enforce(world)
+    assert (gone["summaries"], gone["digest_mails"]) == (1, 1)
     assert (await world.watched()).unwatched_at is None
 
 
@@ -102,7 +113,8 @@ async def test_any_number_goes_in_batches_of_any_size(
     await world.unwatch("user_1")
     await world.unwatch("user_2")
     world.ahead = WEEK + timedelta(minutes=1)
-    assert await enforce(world) == {"items": 45, "summaries": 0, "sync_runs": 3, "users": 2}
+    gone = {name: count for name, count in (await enforce(world)).items() if count}
+    assert gone == {"items": 45, "sync_runs": 3, "users": 2}
 
 
 async def test_workers_that_tidy_up_at_the_same_time_do_not_disturb_each_other(

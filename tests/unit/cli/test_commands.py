@@ -93,6 +93,8 @@ def test_the_version_is_printed(distill: Run) -> None:
         (["recent", "--hours", "169"], "--hours"),
         (["watch", "--backfill-days", "x"], "--backfill-days"),
         (["facade", "--core", "nowhere"], "--core must be host:port"),
+        (["facade", "--core", "127.0.0.1:50051,"], "(it is '')"),
+        (["facade", "--core", "127.0.0.1:50051,core:0"], "(it is 'core:0')"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(distill: Run, line: list[str], says: str) -> None:

@@ -69,8 +69,10 @@ async def summariser(
     async with openai_server(model, refuses=refuses) as server:
         chat = Chat.open(api_key=KEY, base_url=server.url, model=MODEL, prices=prices or Prices())
         writer = OpenAiSummariser(chat)
-        yield writer, server
-        await writer.close()
+        try:
+            yield writer, server
+        finally:
+            await writer.close()
 
 
 def whole(digest: Digest) -> str:
@@ -265,3 +267,20 @@ async def test_whoever_gives_up_waiting_leaves_nothing_reserved(document: Make) 
             await waiting
     assert purse.reserved == 0
     assert purse.spent > 0  # it may have been charged
+
+
+async def test_mentions_stay_verbatim_and_no_statement_says_the_same_twice(document: Make) -> None:
+    documents = news(document)
+    documents += [
+        document(f"We moved the launch of the ferry by {n} weeks, as @ada asked in the meeting.")
+        for n in (5, 6)
+    ]
+    request = DigestRequest(documents=documents, mentions=("@ada",))
+    async with summariser(honest) as (writer, server):
+        digest = await writer.digest(request, MemoryPurse())
+        purposes = {task["purpose"] for body in server.requests for task in tasks_of(body)}
+    assert digest.model == MODEL
+    assert digest.sections["mentions"].text.startswith("You were mentioned by Author")
+    assert not any("mentioned" in purpose for purpose in purposes)
+    told = [said.text for said in digest.highlights if "ferry" in said.text]
+    assert all(text.count("launch of the ferry") == 1 for text in told)
