@@ -307,6 +307,7 @@ class SourceRun:
             skip=skip | self._read_in_this_run(),
             now=now,
             quiet_part_shows=QUIET_PART_SHOWS,
+            user=self.connection.user_id,
         )
 
     def _read_in_this_run(self) -> frozenset[str]:
