@@ -13,6 +13,7 @@ from distill_grpc import clock
 from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as pb
 from distill_grpc.publishing import accounts, posts
 from distill_grpc.publishing.analytics import POST_VIEW, EventRecorder
+from distill_grpc.publishing.stats import MOST
 from distill_grpc.publishing.threads import BoundedThreads
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import read_instant, set_instant
@@ -60,7 +61,7 @@ class PostServicer:
             post = await posts.get(connection, viewer, UUID(request.id))
         response = _whole(post, published=True)
         if post.status == posts.PUBLISHED:
-            response.view_count = post.view_count
+            response.view_count = min(post.view_count, MOST)
             if viewer != post.creator_id:
                 self.events.record(POST_VIEW, post.id, viewer)
         return response

@@ -14,6 +14,9 @@ from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.publishing import accounts
 from distill_grpc.publishing.store import analytics, deliveries
 
+# What an answer can hold (int32); more is shown as this.
+MOST = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
@@ -55,13 +58,13 @@ async def of_creator(
     ended = await analytics.count_ended(connection, creator_id, since)
     subscribers = await analytics.count_subscribers(connection, creator_id)
     return Stats(
-        views=await analytics.sum_views(connection, creator_id),
+        views=min(await analytics.sum_views(connection, creator_id), MOST),
         subscribers=subscribers,
         days=[
             Day(
                 date=day,
-                views=int(read[day].views) if day in read else 0,
-                readers=int(read[day].readers) if day in read else 0,
+                views=min(int(read[day].views), MOST) if day in read else 0,
+                readers=min(int(read[day].readers), MOST) if day in read else 0,
                 subscribed=begun.get(day, 0),
                 unsubscribed=ended.get(day, 0),
                 subscribers=held,

@@ -118,6 +118,7 @@ def _end_of(log: Path) -> str:
     return log.read_text()[-2000:]
 
 
+@pytest.mark.timeout(2 * WITHIN)
 @pytest.mark.parametrize("transport", ["postgresql", "rabbitmq"])
 async def test_every_subscriber_gets_their_mail_and_a_kill_costs_one_more_at_most(
     engine: AsyncEngine,
