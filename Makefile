@@ -2,7 +2,7 @@
 # Works with the GNU make 3.81 of macOS.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check chaos format proto envoy envoy-install lock bench clean install
+.PHONY: help run test check chaos fuzz format proto envoy envoy-install lock bench clean install
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -37,6 +37,9 @@ check: install ## The one gate: format, lint, types, protos, tests
 
 chaos: install ## Kill, freeze and cut off workers and the database, a thousand times (20 minutes)
 	@$(BIN)/python -m tests.chaos
+
+fuzz: install ## Ask a running service 20,000 questions made from its OpenAPI document (10 minutes)
+	@$(BIN)/python -m tests.fuzz
 
 format: install ## Bring the code into the form that `check` asks for
 	@$(BIN)/ruff format

@@ -18,6 +18,7 @@ from pydantic import (
     AliasChoices,
     BeforeValidator,
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -26,14 +27,26 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from distill_grpc.clock import parse_duration
 
+# Fields whose values may hold secrets, and are never shown.
+_SECRET = frozenset(
+    {
+        "encryption_keys",
+        "database_url",
+        "redis_url",
+        "openai_api_key",
+        "smtp_url",
+        "amqp_url",
+        "service_jwt",
+        "token_service_url",
+        "github_api_url",
+        "youtube_api_url",
+        "x_api_url",
+        "google_token_url",
+    }
+)
 # What a flag may be; messages name 0 and 1 alone, which are enough to know.
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True)
 _FLAGS |= dict.fromkeys(("0", "false", "no", "off"), False)
-
-# Values that no message shows.
-_SECRETS = frozenset(
-    {"encryption_keys", "database_url", "redis_url", "openai_api_key", "smtp_url", "amqp_url"}
-)
 
 
 class SettingsError(Exception):
@@ -66,6 +79,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_unset)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_unset)]
 
 
 class Settings(BaseSettings):
@@ -123,6 +137,22 @@ class Settings(BaseSettings):
         (),
         description="comma-separated keys for stored credentials, newest first, each 32 bytes in "
         "base64; unset: a key made in the data directory",
+    )
+    token_service_url: OptionalText = Field(
+        None,
+        description="the central auth service that hands out platform tokens; unset: only "
+        "credentials stored here",
+    )
+    service_jwt: OptionalSecret = Field(None, description="bearer token for it")
+    github_api_url: OptionalText = Field(
+        None, description="GitHub's API root, such as an enterprise host; unset: the public one"
+    )
+    youtube_api_url: OptionalText = Field(
+        None, description="YouTube's API root; unset: the public one"
+    )
+    x_api_url: OptionalText = Field(None, description="X's API root; unset: the public one")
+    google_token_url: OptionalText = Field(
+        None, description="where Google's tokens are renewed; unset: the public address"
     )
     api_calls_per_minute: int = Field(
         100, ge=1, le=1_000_000, description="incoming calls per user and minute"
@@ -286,6 +316,44 @@ class Settings(BaseSettings):
             raise ValueError("must be an http or https address")
         return value
 
+    @field_validator(
+        "token_service_url", "github_api_url", "youtube_api_url", "x_api_url", "google_token_url"
+    )
+    @classmethod
+    def _check_root(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        rule = "must be an http or https address without user name, query and fragment"
+        parts = urlsplit(value)
+        try:
+            port = parts.port
+        except ValueError:
+            raise ValueError(rule) from None
+        plain = not (parts.query or parts.fragment or "@" in parts.netloc) and port != 0
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+            raise ValueError(rule)
+        return value.rstrip("/")
+
+    @field_validator("service_jwt")
+    @classmethod
+    def _check_jwt(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else "-"
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("must be a token without spaces and line ends")
+        return value
+
+    @model_validator(mode="after")
+    def _token_service_needs_our_token(self) -> Settings:
+        if self.token_service_url is not None and self.service_jwt is None:
+            raise ValueError("DISTILL_SERVICE_JWT: must be set with DISTILL_TOKEN_SERVICE_URL")
+        return self
+
+    @property
+    def api_urls(self) -> dict[str, str]:
+        """The platforms' API roots that are not the public ones, by source."""
+        told = {"github": self.github_api_url, "youtube": self.youtube_api_url, "x": self.x_api_url}
+        return {name: url for name, url in told.items() if url is not None}
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: str | None) -> str | None:
@@ -327,7 +395,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _model_needs_a_server(self) -> Settings:
         if self.summary_model and not (self.openai_api_key or self.openai_base_url):
-            raise ValueError("needs DISTILL_OPENAI_API_KEY or DISTILL_OPENAI_BASE_URL")
+            raise ValueError(
+                "DISTILL_SUMMARY_MODEL: needs DISTILL_OPENAI_API_KEY or DISTILL_OPENAI_BASE_URL"
+            )
         return self
 
     @model_validator(mode="before")
@@ -354,10 +424,10 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        # Rules about several settings name none; the only one of them is about the model.
-        field = str(first["loc"][0]) if first["loc"] else "summary_model"
+        field = str(first["loc"][0]) if first["loc"] else ""
         rule = str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"{variable(field)}: {_allowed(field, rule)}") from None
+        told = f"{variable(field)}: {_allowed(field, rule)}" if field else rule
+        raise SettingsError(told) from None
 
 
 def variable(field: str) -> str:
@@ -367,5 +437,8 @@ def variable(field: str) -> str:
 
 def _allowed(field: str, rule: str) -> str:
     shown = os.environ.get(variable(field), "")
-    secret = field.lower().removeprefix("distill_") in _SECRETS
-    return rule if secret or not shown else f"{rule} (it is {shown!r})"
+    return rule if _is_secret(field) or not shown else f"{rule} (it is {shown!r})"
+
+
+def _is_secret(field: str) -> bool:
+    return field.lower().removeprefix("distill_") in _SECRET

@@ -25,6 +25,7 @@ from http_facade.settings import FacadeSettings
 HERE = Path(__file__).resolve().parent
 JSON = "application/json; charset=utf-8"
 _UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
+_LARGE_HEADERS = "A header is too long, or there are too many."
 # One message through gRPC is at most this large, whichever door it comes through.
 _MESSAGE_LIMIT = 4 * 1024 * 1024
 _NO_HEADERS = {"header_filter": {"header": {"name": ":method", "present_match": False}}}
@@ -125,6 +126,7 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
             ),
         ),
         (408, _late("body", choices.body_timeout)),
+        (431, Refusal(ErrorReason.INVALID_ARGUMENT, _LARGE_HEADERS)),
         (503, Refusal(ErrorReason.UNAVAILABLE)),
         (504, Refusal(ErrorReason.DEADLINE_EXCEEDED)),
         (range(400, 500), Refusal(ErrorReason.INVALID_ARGUMENT, _UNREADABLE)),
@@ -145,7 +147,10 @@ def _mappers(settings: FacadeSettings, choices: Choices) -> list[dict[str, Any]]
     ]
     for statuses, refusal in refusals:
         for path, filters in (("/api/v1/", [_noted("publishing")]), ("/", [])):
-            mappers.append(_mapper(_all(*filters, *_status(statuses)), refusal, path=path))
+            # The catalogue has no error of its own for headers that are too large.
+            status = 431 if statuses == 431 else None
+            where = _all(*filters, *_status(statuses))
+            mappers.append(_mapper(where, refusal, path=path, status=status))
     return mappers
 
 
@@ -156,8 +161,11 @@ def _late(part: str, seconds: float) -> Refusal:
     )
 
 
-def _mapper(where: dict[str, Any], refusal: Refusal, *, path: str) -> dict[str, Any]:
-    said = render(refusal.status, {}, path=path)
+def _mapper(
+    where: dict[str, Any], refusal: Refusal, *, path: str, status: int | None = None
+) -> dict[str, Any]:
+    asked = {} if status is None else {"x-http-code": str(status)}
+    said = render(refusal.status, asked, path=path)
     text = orjson.dumps(said.body).decode().replace("%", "%%")
     return {
         "filter": where,

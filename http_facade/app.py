@@ -84,10 +84,11 @@ class Facade:
         self._record(request.method, route, answer.status, time.perf_counter() - began, request_id)
         return response
 
-    def refuse_garbage(self, message: str) -> web.Response:
-        """The response to bytes that are no HTTP request."""
+    def refuse_garbage(self, message: str, http_status: int) -> web.Response:
+        """The response to bytes that are no HTTP request, or too many of them."""
         status = status_of(ErrorReason.INVALID_ARGUMENT, message)
-        answer = self._error(status, "/", headers={"Connection": "close"})
+        asked = {"x-http-code": str(http_status)}
+        answer = self._error(status, "/", asked, headers={"Connection": "close"})
         request_id = forwarded.request_id({})
         self._record("", _UNMATCHED, answer.status, 0.0, request_id)
         return to_response(answer, request_id)

@@ -45,7 +45,7 @@ async def read_body(
         refusal = invalid({"body": f"did not arrive within {timeout:g} seconds"})
         refusal.headers.update(_CLOSE)
         raise refusal from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):  # nobody may be there to read the answer
         refusal = invalid({"body": "is not framed as its headers say"})
         refusal.headers.update(_CLOSE)
         raise refusal from None

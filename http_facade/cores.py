@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import grpc
@@ -19,6 +19,9 @@ from grpc import ChannelConnectivity as State
 # Seconds after the last core was lost within which a call waits for the next; later ones are told at
 # once. A network that blinks is no outage, and an outage must not pile up requests.
 PATIENCE = 1.0
+# Calls in flight on one channel. Beyond 100 a core refuses streams, and what it refuses while it tells so
+# for the first time looks like a lost connection: the rest waits here.
+AT_ONCE = 80
 
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A name may stand for several cores; each is called in turn.
@@ -56,6 +59,7 @@ class Cores:
             for _ in range(per_core)
             for target in targets
         ]
+        self._places = [asyncio.Semaphore(AT_ONCE) for _ in self._channels]
         self._turns = count()
         self._alive_at = time.monotonic()
 
@@ -65,7 +69,14 @@ class Cores:
     def __getitem__(self, number: int) -> grpc.aio.Channel:
         return self._channels[number]
 
-    async def next(self) -> int:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[int]:
+        """The number of the channel whose turn it is, for as long as a call is in flight on it."""
+        number = await self._next()
+        async with self._places[number]:
+            yield number
+
+    async def _next(self) -> int:
         """The number of the channel whose turn it is.
 
         Where no core serves, it waits until one does or none has for `PATIENCE`; then it returns a

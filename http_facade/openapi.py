@@ -10,6 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 
 from distill_grpc.proto import contract
 from distill_grpc.proto.contract import Rpc
+from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade.openapi_errors import error_schemas, narrowed, reasons_of
 from http_facade.openapi_schemas import Schemas, is_required
 from http_facade.settings import FacadeSettings
@@ -18,6 +19,7 @@ from http_facade.transcode import body_type, query_fields
 # What is no JSON: OpenAPI 3.1 leaves the schema of bytes empty.
 _ANY_BYTES: dict[str, Any] = {}
 _RETRIED = frozenset({429, 503})
+_TOO_LONG = (414, 431)  # the address, the headers: the door's own refusals of what it cannot read
 
 
 def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
@@ -145,6 +147,8 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     reasons: dict[int, list[int]] = {}
     for reason in dict.fromkeys(reasons_of(rpc)):
         reasons.setdefault(int(contract.error_rules(reason).http_status), []).append(reason)
+    for status in _TOO_LONG:
+        reasons[status] = [ErrorReason.INVALID_ARGUMENT]
     answers: dict[str, Any] = {}
     for status in sorted({*rpc.statuses, *reasons}):
         choices, said = [], []

@@ -97,12 +97,16 @@ class Schemas:
         text = contract.doc(descriptor)
         if text:
             schema["description"] = text
-        schema["properties"] = {f.name: self.field(f, request=request) for f in fields}
+        schema["properties"] = {f.name: self._property(f, request=request) for f in fields}
         required = [f.name for f in fields if (is_required(f) if request else not f.has_presence)]
         if required:
             schema["required"] = required
         if request:
             schema["additionalProperties"] = False
+
+    def _property(self, field: FieldDescriptor, *, request: bool) -> Schema:
+        schema = self.field(field, request=request)
+        return _or_null(schema) if request and not is_required(field) else schema
 
     def _single(self, field: FieldDescriptor, *, request: bool) -> Schema:
         if field.message_type is not None:
@@ -120,6 +124,19 @@ class Schemas:
 def is_required(field: FieldDescriptor) -> bool:
     """True where the rules ask for the field."""
     return bool(contract.rules(field).required)
+
+
+def _or_null(schema: Schema) -> Schema:
+    """The schema, and `null`, which ProtoJSON takes for a field that is not set."""
+    if "$ref" in schema:
+        reference = {"$ref": schema["$ref"]}
+        rest = {name: value for name, value in schema.items() if name != "$ref"}
+        return {"anyOf": [reference, {"type": "null"}], **rest}
+    if "type" not in schema:
+        return schema  # anything is taken
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    choices = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, **choices, "type": [*kinds, "null"]}
 
 
 def _is_request(descriptor: Descriptor) -> bool:

@@ -67,15 +67,15 @@ class RemoteTransport:
     async def _once(
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], ends: float
     ) -> Outcome:
-        method = self._method(await self._cores.next(), rpc)
-        call = method(
-            request,
-            timeout=max(0.0, ends - time.monotonic()),
-            metadata=tuple(metadata.items()),
-            wait_for_ready=False,
-        )
-        response = await call
-        told = _merged(await call.initial_metadata(), await call.trailing_metadata())
+        async with self._cores.turn() as channel:
+            call = self._method(channel, rpc)(
+                request,
+                timeout=max(0.0, ends - time.monotonic()),
+                metadata=tuple(metadata.items()),
+                wait_for_ready=False,
+            )
+            response = await call
+            told = _merged(await call.initial_metadata(), await call.trailing_metadata())
         return Outcome(response=response, metadata=told)
 
     def _method(self, channel: int, rpc: Rpc) -> Any:

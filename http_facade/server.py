@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
 from http_facade.app import FACADE, Facade
 from http_facade.settings import FacadeSettings
@@ -15,7 +16,9 @@ from http_facade.settings import FacadeSettings
 _log = structlog.get_logger()
 
 _BACKLOG = 1024
-_UNREADABLE = "This is not an HTTP request that can be read, or a part of it is too long."
+_UNREADABLE = "This is not an HTTP request that can be read."
+_LONG_LINE = "The address is too long."
+_LARGE_HEADERS = "A header is too long, or there are too many."
 
 
 async def start(
@@ -53,6 +56,7 @@ class FacadeRunner(web.AppRunner):
     def __init__(self, app: web.Application, settings: FacadeSettings) -> None:
         super().__init__(app, shutdown_timeout=settings.grace)
         self._facade = app[FACADE]
+        self._send_timeout = settings.send_timeout
         self._limits = {
             "max_line_size": settings.line_limit,
             "max_field_size": settings.header_limit,
@@ -75,29 +79,49 @@ class FacadeRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        return _Server(self._facade, made, self._limits)
+        return _Server(self._facade, made, self._limits, self._send_timeout)
 
 
 class _Server(web.Server):
     """Hands requests to the facade directly: it routes by itself, for targets such as `*` too."""
 
-    def __init__(self, facade: Facade, made: web.Server, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, facade: Facade, made: web.Server, limits: dict[str, Any], send_timeout: float
+    ) -> None:
         super().__init__(facade.handle, request_factory=made.request_factory)
         self._facade = facade
         self._limits = limits
+        self._send_timeout = send_timeout
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._facade, self._limits)
+        return _Connection(self, self._facade, self._limits, self._send_timeout)
 
 
 class _Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_facade",)
+    __slots__ = ("_facade", "_limits", "_send_timeout")
 
-    def __init__(self, server: _Server, facade: Facade, limits: dict[str, Any]) -> None:
+    def __init__(
+        self, server: _Server, facade: Facade, limits: dict[str, Any], send_timeout: float
+    ) -> None:
         super().__init__(server, loop=server._loop, **limits)
         self._facade = facade
+        self._limits = limits
+        self._send_timeout = send_timeout
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends the answer; a client that does not take it in time is cut off."""
+        try:
+            async with asyncio.timeout(self._send_timeout):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            _log.info("http_answer_not_taken", seconds=self._send_timeout)
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
 
     def handle_error(
         self,
@@ -110,4 +134,12 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
         _log.info("http_unreadable", status=status, error=type(exc).__name__ if exc else "")
-        return self._facade.refuse_garbage(_UNREADABLE)
+        return self._facade.refuse_garbage(*self._why(exc))
+
+    def _why(self, exc: BaseException | None) -> tuple[str, int]:
+        """What is wrong with bytes that were refused, in words and as an HTTP status."""
+        if isinstance(exc, LineTooLong) and exc.args[1] == self._limits["max_line_size"]:
+            return _LONG_LINE, 414
+        if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
+            return _LARGE_HEADERS, 431
+        return _UNREADABLE, 400

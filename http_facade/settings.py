@@ -17,9 +17,10 @@ class FacadeSettings:
     deadline: float = 30.0  # of a call to the core
     body_limit: int = 1 << 20
     body_timeout: float = 10.0  # until the whole body must have arrived
+    send_timeout: float = 60.0  # for a client to take its whole answer
     linger_timeout: float = 2.0  # after an early refusal, for the rest of a body to pass unread
     line_limit: int = 8190  # request line
-    header_limit: int = 8190  # each header
+    header_limit: int = 9 * 1024  # each header: the longest token that is read fits
     header_count: int = 100
     idle_timeout: float = 75.0  # of a connection between requests, its first headers included
     grace: float = 10.0  # for requests in flight when the door closes

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from distill_grpc.cli import environment as environment_module
 from distill_grpc.cli import ports, probes
@@ -14,6 +14,9 @@ from distill_grpc.cli.failure import Failure, last_line
 from distill_grpc.cli.probes import TIMEOUT
 from distill_grpc.cli.tokens import has_keys
 from distill_grpc.settings import Settings
+
+if TYPE_CHECKING:
+    from distill_grpc.encryption import Keyring
 
 OLDEST_POSTGRES = 15
 
@@ -133,7 +136,50 @@ async def encryption_keys(settings: Settings) -> Finding:
         ring = Keyring.load(settings.encryption_keys, settings.data_dir)
     except (ValueError, KeyFileError) as error:
         return Finding("fail", str(error), "mend DISTILL_ENCRYPTION_KEYS or the file")
-    return Finding("ok", f"{len(ring.key_ids)} of them, {ring.current_key_id[:12]} encrypts")
+    there = f"{len(ring.key_ids)} of them, {ring.current_key_id[:12]} encrypts"
+    if settings.database_url is None and not _is_running(settings):
+        return Finding("ok", there)
+    return await _key_use(settings, ring, there)
+
+
+def _is_running(settings: Settings) -> bool:
+    from distill_grpc.db.embedded import EmbeddedPostgres
+
+    return EmbeddedPostgres(settings.data_dir).is_running()
+
+
+async def _key_use(settings: Settings, ring: Keyring, there: str) -> Finding:
+    """Which keys are still in use; a database that does not answer has a check of its own."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from distill_grpc.cli.database import database as opened
+    from distill_grpc.db.engine import create_engine
+    from distill_grpc.feed import keys
+
+    try:
+        async with opened(settings, migrate=False) as dsn:
+            engine = create_engine(dsn, pool_size=1)
+            try:
+                uses = await keys.list_keys(engine, ring)
+            finally:
+                await engine.dispose()
+    except (Failure, SQLAlchemyError):
+        return Finding("ok", there)
+    missing = sum(use.values for use in uses if not use.is_there)
+    if missing:
+        return Finding(
+            "fail",
+            f"{there}; {missing} values are sealed with keys that are not there",
+            "add the keys to DISTILL_ENCRYPTION_KEYS, or `distill keys forget`",
+        )
+    old = [use for use in uses if use.is_there and not use.seals]
+    if busy := [use for use in old if use.values]:
+        return Finding(
+            "warn",
+            f"{there}; {len(busy)} older still in use",
+            "`distill keys rotate` seals everything with the newest",
+        )
+    return Finding("ok", there + (f"; {len(old)} older can be taken away" if old else ""))
 
 
 async def http_address(settings: Settings) -> Finding:
@@ -166,7 +212,7 @@ async def sources(settings: Settings) -> Finding:
 
     http = HttpClient(allow_private_addresses=settings.allow_private_addresses)
     try:
-        sources = build(settings.sources, mock=settings.mock, http=http)
+        sources = build(settings.sources, mock=settings.mock, http=http, api_urls=settings.api_urls)
     except ValueError as error:
         return Finding("fail", str(error), "mend DISTILL_SOURCES")
     finally:

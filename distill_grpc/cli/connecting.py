@@ -1,4 +1,4 @@
-"""`distill connect`, `connections` and `disconnect`."""
+"""`distill connect`, `connections` and `disconnect`: for any source that the service knows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import typer
 from rich.text import Text
 
 from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.next_steps import next_steps
 from distill_grpc.cli.options import Json, Token, Url, ask
 from distill_grpc.cli.showing import console, count, facts, hints, plain, rows, state, when
+from distill_grpc.cli.source_options import named_options, sort_options
 
 if TYPE_CHECKING:
     from distill_grpc.cli.client import Client
@@ -21,14 +23,29 @@ if TYPE_CHECKING:
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The source's name, such as `rss`.")]
 
 
+# Options that only the source knows are left for `named_options`.
+_OWN_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+# `--token` is a credential here.
+OwnToken = Annotated[
+    str | None,
+    typer.Option(
+        "--distill-token",
+        envvar="DISTILL_TOKEN",
+        show_envvar=True,
+        help="Your token for Distill; default: one made with the keys in the data directory.",
+    ),
+]
+
+
 def add_commands(app: typer.Typer) -> None:
     """Adds the commands of this module."""
-    app.command("connect")(connect)
+    app.command("connect", context_settings=_OWN_OPTIONS)(connect)
     app.command("connections")(connections)
     app.command("disconnect")(disconnect)
 
 
 def connect(
+    context: typer.Context,
     source: Source,
     *,
     feed: Annotated[
@@ -54,23 +71,36 @@ def connect(
     ] = False,
     as_json: Json = False,
     url: Url = None,
-    token: Token = None,
+    token: OwnToken = None,
 ) -> None:
-    """Connect an account, add feeds to it, or change its settings."""
+    """Connect an account, add feeds to it, or change its settings.
+
+    Each credential and setting of the source is an option too: `connect github --token -` reads the
+    token from stdin, `connect youtube --channel ID` adds to its channels. `/capabilities` lists them.
+    """
     given = dict(_pair(text) for text in setting)
-    if replace and not (given or feed):
-        raise Failure("--replace needs a --feed or a --setting to put in place", exit_code=2)
-    body: dict[str, Any] = {}
-    if credential:
-        body["credentials"] = {name: _secret(name) for name in credential}
+    extra = named_options(context.args)
+    secrets = {name: _secret(name) for name in credential}
 
     async def work(client: Client) -> Any:
-        if given or feed:
-            known = {} if replace else await _settings(client, source)
-            body["settings"] = known | given
-            if feed:
-                feeds = _feeds(body["settings"])
-                body["settings"]["feeds"] = list(dict.fromkeys([*feeds, *feed]))
+        body: dict[str, Any] = {}
+        lists = {"feeds": feed} if feed else {}
+        if extra:
+            known = await _described(client, source)
+            told = sort_options(extra, known)
+            secrets.update({name: _given_secret(name, value) for name, value in told.secrets})
+            given.update(told.settings)
+            lists |= told.lists
+        if replace and not (given or lists):
+            raise Failure("--replace needs a --feed or a --setting to put in place", exit_code=2)
+        if secrets:
+            body["credentials"] = secrets
+        if given or lists:
+            before = {} if replace else await _settings(client, source)
+            body["settings"] = before | given
+            for name, more in lists.items():
+                there = _list(body["settings"], name)
+                body["settings"][name] = list(dict.fromkeys([*there, *more]))
         return await client.call("PUT", _path(source), body=body)
 
     ask(url, token, work, as_json=as_json, show=_show_changed)
@@ -106,7 +136,7 @@ def disconnect(
     async def work(client: Client) -> Any:
         if feed:
             settings = await _settings(client, source)
-            feeds = _feeds(settings)
+            feeds = _list(settings, "feeds")
             if unknown := [address for address in feed if address not in feeds]:
                 raise Failure(
                     f"{unknown[0]} is not connected; `distill connections` shows the addresses"
@@ -138,9 +168,19 @@ async def _settings(client: Client, source: str) -> dict[str, Any]:
     return dict(connection.get("settings") or {})
 
 
-def _feeds(settings: dict[str, Any]) -> list[str]:
-    feeds = settings.get("feeds")
-    return feeds if isinstance(feeds, list) else []
+async def _described(client: Client, source: str) -> dict[str, Any]:
+    """What the service says about a source."""
+    sources = (await client.call("GET", "/capabilities")).get("sources", [])
+    for described in sources:
+        if described.get("name") == source:
+            return dict(described)
+    known = ", ".join(str(described.get("name")) for described in sources)
+    raise Failure(f"there is no source {source!r}; there is {known}", exit_code=2)
+
+
+def _list(settings: dict[str, Any], name: str) -> list[str]:
+    found = settings.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _path(source: str) -> str:
@@ -168,9 +208,20 @@ def _secret(name: str) -> str:
     return str(typer.prompt(name, hide_input=True, err=True))
 
 
+def _given_secret(name: str, value: str | None) -> str:
+    """A credential that was named as an option: its value, a line of stdin for `-`, or asked for."""
+    if value is None:
+        return _secret(name)
+    if value != "-":
+        return value
+    if line := sys.stdin.readline().rstrip("\r\n"):
+        return line
+    raise Failure(f"--{name} - reads the value from stdin, which has none", exit_code=2)
+
+
 def _show_changed(connection: Any) -> None:
     _show([connection])
-    if feeds := _feeds(connection.get("settings") or {}):
+    if feeds := _list(connection.get("settings") or {}, "feeds"):
         console().print(plain(f"now reading {count(len(feeds), 'feed')}"))
 
 
@@ -198,6 +249,9 @@ def _show(found: list[Any]) -> None:
             )
     out.print(table)
     hints(out, (entry for one in found for entry in (one, *one.get("parts", []))))
+    for connection in found:
+        for step in next_steps(connection):
+            out.print(plain(f"{connection['source']}: {step}", style="dim"))
 
 
 def _named(part: Any) -> Text:

@@ -63,7 +63,9 @@ async def _check(settings: Settings) -> None:
     """Tries what every child would fail at, so that it is told once."""
     http = HttpClient(allow_private_addresses=settings.allow_private_addresses)
     try:
-        sources = registry.build(settings.sources, mock=settings.mock, http=http)
+        sources = registry.build(
+            settings.sources, mock=settings.mock, http=http, api_urls=settings.api_urls
+        )
         await sources.close()
     except ValueError as error:
         raise SettingsError(f"DISTILL_SOURCES: {error}") from None

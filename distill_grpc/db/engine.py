@@ -41,6 +41,7 @@ def create_engine(
         max_overflow=0,
         pool_timeout=pool_timeout,
         pool_recycle=1800,
+        hide_parameters=True,  # what users store is nobody's to read in an error
         connect_args={
             "async_creator_fn": BoundedConnection.connect,
             "options": options,

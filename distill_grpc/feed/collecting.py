@@ -23,9 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import scheduling
+from distill_grpc.feed.budgets import spending_for
+from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
-from distill_grpc.feed.source_run import ConnectionChanged, LeaseLost, SourceRun, Verdict
+from distill_grpc.feed.source_run import ConnectionChanged, LeaseLost, SourceRun
 from distill_grpc.feed.store import connections, runs, watches
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.sources.base import Source
 
 log = structlog.get_logger()
@@ -43,13 +46,13 @@ _GOOD = {"completed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Runs syncs. `open_credentials` unseals what a connection row holds."""
+    """Runs syncs."""
 
     engine: AsyncEngine
     sources: Mapping[str, Source]
     policy: Policy
     worker: str
-    open_credentials: Callable[[Row[Any]], Mapping[str, Any]]
+    tokens: TokenKeeper
     # Enqueues a run once more, in the transaction of the connection.
     enqueue_again: Callable[[AsyncConnection, str, UUID], Awaitable[None]]
     # Makes the summaries that a run asked for by its types.
@@ -101,11 +104,12 @@ class Collector:
                 run=run,
                 watch=watch,
                 connection=row,
-                open_credentials=self.open_credentials,
+                tokens=self.tokens,
                 now=self.now,
             )
             try:
-                return await source_run.read()
+                with spending_for(run.user_id):
+                    return await source_run.read()
             except ConnectionChanged:
                 # The user changed or removed the connection; the next run reads it as it is now.
                 return Verdict("skipped", changed=True)

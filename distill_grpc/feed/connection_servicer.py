@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
 from distill_grpc.feed import connecting, freshness
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
@@ -28,8 +29,7 @@ class ConnectionServicer:
 
     engine: AsyncEngine
     sources: Mapping[str, Source]
-    seal: connecting.Seal
-    open_credentials: connecting.Open
+    tokens: TokenKeeper
 
     async def put_connection(self, request: pb.PutConnectionRequest, call: Call) -> pb.Connection:
         """See the contract."""
@@ -40,17 +40,14 @@ class ConnectionServicer:
                 ErrorReason.NOT_FOUND,
                 f"There is no source {request.source!r}; there is {known}.",
             )
-        async with self.engine.begin() as connection:
-            connected = await connecting.connect(
-                connection,
-                call.caller.user_id,
-                source=source,
-                credentials=_plain(request, "credentials"),
-                settings=_plain(request, "settings"),
-                seal=self.seal,
-                open_credentials=self.open_credentials,
-                now=clock.utc_now(),
-            )
+        connected = await connecting.connect(
+            self.engine,
+            call.caller.user_id,
+            source=source,
+            credentials=_plain(request, "credentials"),
+            settings=_plain(request, "settings"),
+            tokens=self.tokens,
+        )
         return _connection(connected)
 
     async def list_connections(
@@ -111,6 +108,10 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
     )
     if row.account:
         message.account = row.account
+    message.scopes.extend(row.scopes or ())
+    message.missing_scopes.extend(row.missing_scopes)
+    set_instant(message.expires_at, row.expires_at)
+    message.warnings.extend(freshness.connection_warnings(row, clock.utc_now()))
     message.settings.SetInParent()  # shown where there are none, too
     message.settings.update(row.settings)
     set_instant(message.connected_at, row.connected_at)
@@ -129,6 +130,7 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
         if known.error_code:
             part.error, part.message = known.error_code, known.error_message or ""
         set_instant(part.last_success, known.last_success_at)
+        set_instant(part.gap_until, known.gap_until)
         waits = [at for at in (known.next_attempt_at, known.retry_at) if at is not None]
         if not known.permanent:
             set_instant(part.next_attempt, max(waits, default=None))

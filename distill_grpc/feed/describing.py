@@ -14,9 +14,11 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from distill_grpc import clock
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.tokens import takes_tokens
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
-from distill_grpc.sources.base import Source
+from distill_grpc.sources import oauth
+from distill_grpc.sources.base import Source, SourceInfo
 
 _SCALARS = {
     FieldDescriptor.CPPTYPE_INT32: "integer",
@@ -62,7 +64,12 @@ def api(
 
 
 def capabilities(
-    *, service: str, version: str, sources: Mapping[str, Source], policy: Policy
+    *,
+    service: str,
+    version: str,
+    sources: Mapping[str, Source],
+    policy: Policy,
+    central_tokens: bool = False,
 ) -> pb.GetCapabilitiesResponse:
     """What the service can do (seed 002, GET /capabilities)."""
     response = pb.GetCapabilitiesResponse(service=service, version=version)
@@ -73,7 +80,7 @@ def capabilities(
     needs = response.platform_requirements
     needs.oauth_scopes.extend(dict.fromkeys(s for info in infos for s in info.oauth_scopes))
     needs.token_type = ", ".join(dict.fromkeys(info.token_type for info in infos))
-    needs.refresh_supported = any(info.refresh_supported for info in infos)
+    needs.refresh_supported = any(_is_refreshed(info, central_tokens) for info in infos)
     kept = clock.in_words(policy.raw_retention)
     response.data_retention.raw_data = kept
     response.data_retention.summaries = clock.in_words(policy.summary_retention)
@@ -90,12 +97,29 @@ def capabilities(
             description=info.description,
             oauth_scopes=info.oauth_scopes,
             token_type=info.token_type,
-            refresh_supported=info.refresh_supported,
-            credentials=info.credentials,
+            refresh_supported=_is_refreshed(info, central_tokens),
+            central_tokens=central_tokens and takes_tokens(info),
+            credentials=_credentials(info),
             settings=info.settings,
             limits=info.limits,
         )
     return response
+
+
+def _is_refreshed(info: SourceInfo, central_tokens: bool) -> bool:
+    return (
+        info.refresh_supported or info.oauth is not None or (central_tokens and takes_tokens(info))
+    )
+
+
+def _credentials(info: SourceInfo) -> dict[str, str]:
+    """What the source says, and what renewing its tokens takes."""
+    if info.oauth is None:
+        return dict(info.credentials)
+    renewal = dict(oauth.RENEWAL)
+    if info.oauth.token_url is not None:
+        del renewal["token_url"]
+    return {**renewal, **info.credentials}
 
 
 def _describe(doc: pb.EndpointDoc, rpc: contract.Rpc) -> None:

@@ -54,16 +54,16 @@ class DigestServicer:
             data = await digest_feeds.read(connection, request.token, kind, address)
         return HttpBody(content_type=digest_feeds.FORMATS[kind], data=data)
 
-    async def unsubscribe(
-        self, request: pb.UnsubscribeRequest, _call: Call
-    ) -> pb.UnsubscribeResponse:
+    async def stop_digest_mails(
+        self, request: pb.StopDigestMailsRequest, _call: Call
+    ) -> pb.StopDigestMailsResponse:
         """See the contract."""
         user_id = self.tokens.read(request.token, UNSUBSCRIBE)
         if user_id is None:
             raise DistillError(ErrorReason.NOT_FOUND, "This address was not made here.")
         async with self.engine.begin() as connection:
             await preferences.update_preferences(connection, user_id, mail=False)
-        return pb.UnsubscribeResponse(status=pb.UnsubscribeResponse.unsubscribed)
+        return pb.StopDigestMailsResponse(status=pb.StopDigestMailsResponse.unsubscribed)
 
     def _address(self, token: str, file: str) -> str:
         return f"{self.public_url}/digests/{token}/{file}"

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.db.engine import is_timeout, is_unavailable
-from distill_grpc.feed import describing, freshness
+from distill_grpc.feed import budgets, describing, freshness
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import daily_limit
@@ -52,6 +52,7 @@ class DiscoveryServicer:
     calls_per_minute: int
     started_at: datetime
     jwks: Sequence[Mapping[str, str]]
+    central_tokens: bool  # whether the central token service hands out tokens
     # Optional parts that are away, by name, and why.
     degraded_parts: Callable[[], Mapping[str, str]]
     summary_model: str | None = None
@@ -71,7 +72,11 @@ class DiscoveryServicer:
     ) -> pb.GetCapabilitiesResponse:
         """See the contract."""
         return describing.capabilities(
-            service=self.service, version=self.version, sources=self.sources, policy=self.policy
+            service=self.service,
+            version=self.version,
+            sources=self.sources,
+            policy=self.policy,
+            central_tokens=self.central_tokens,
         )
 
     async def get_jwks(self, _request: pb.GetJwksRequest, _call: Call) -> pb.GetJwksResponse:
@@ -129,10 +134,12 @@ class DiscoveryServicer:
             per_source = await items.count_by_source(connection, user_id)
             dates = await summaries.list_dates(connection, user_id)
             count = await summaries.count_summaries(connection, user_id)
+            left = await budgets.list_left(connection, user_id, now)
             used = await llm_usage.get_usage(connection, user_id, now.date())
             taste = Taste.of(await preferences.get_preferences(connection, user_id))
+        since = now - timedelta(hours=RECENT_HOURS)
         interval = timedelta(seconds=watch.sync_interval)
-        fresh = freshness.measure(own, parts, interval=interval, now=now)
+        fresh = freshness.measure(own, parts, interval=interval, now=now, since=since)
         response = pb.GetMetadataResponse()
         _set_user(response.user_status, watch)
         _add_endpoints(response, numbers, fresh, dates)
@@ -141,8 +148,13 @@ class DiscoveryServicer:
         response.statistics.summaries_generated = count
         for row in own:
             its_parts = [part for part in parts if part.source == row.source]
-            measured = freshness.measure([row], its_parts, interval=interval, now=now)
-            _add_source(response, row, its_parts, measured, per_source.get(row.source, 0))
+            measured = freshness.measure([row], its_parts, interval=interval, now=now, since=since)
+            status = _add_source(response, row, its_parts, measured, per_source.get(row.source, 0))
+            warnings = [f"gap:{source}" for source in freshness.gaps(its_parts, since)]
+            status.warnings.extend(warnings + freshness.connection_warnings(row, now))
+            for budget in left:
+                if budget.name.partition(".")[0] == row.source:
+                    _add_budget(status, budget)
         if self.summary_model is not None:
             limit = daily_limit(taste.daily_llm_tokens, self.policy.llm_daily_tokens)
             _set_usage(response.llm, self.summary_model, used, limit, now.date())
@@ -206,7 +218,7 @@ def _add_source(
     parts: Sequence[Row[Any]],
     measured: freshness.Freshness,
     count: int,
-) -> None:
+) -> pb.GetMetadataResponse.SourceStatus:
     status = response.sources.add(
         source=row.source,
         state=freshness.connection_state(row, parts),
@@ -215,8 +227,22 @@ def _add_source(
     )
     set_instant(status.last_success, row.last_success_at)
     set_instant(status.retry_after, row.retry_at)
+    if row.account:
+        status.account = row.account
     if row.error_code:
         status.error, status.message = row.error_code, row.error_message or ""
+    return status
+
+
+def _add_budget(status: pb.GetMetadataResponse.SourceStatus, budget: budgets.BudgetLeft) -> None:
+    shown = status.budgets.add(
+        name=budget.name,
+        unit=budget.unit,
+        limit=round(budget.limit, 2),
+        left=round(budget.left, 2),
+    )
+    set_instant(shown.resets_at, budget.resets_at)
+    set_instant(shown.blocked_until, budget.blocked_until)
 
 
 def _platforms(read: Mapping[str, tuple[int, int]]) -> str:

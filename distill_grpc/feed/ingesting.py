@@ -51,6 +51,11 @@ def rows(
     return list(found.values())
 
 
+def platform_ids(given: Iterable[str]) -> list[str]:
+    """Platform ids in the form in which items are kept under them; what can be none is left out."""
+    return [_platform_id(text) for text in given if _UNSTORABLE.sub("", text)]
+
+
 def tag(text: str) -> str:
     """A tag in the one form in which tags are kept: lower case, words joined by dashes."""
     return _SPACES.sub("-", _text(text, 60).strip().casefold())

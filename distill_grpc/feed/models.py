@@ -71,7 +71,11 @@ class Connection(Base):
     source: Mapped[str] = mapped_column(String(100), primary_key=True)
     credentials: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed by `encryption`
     settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    account: Mapped[str | None] = mapped_column(Text)
+    account: Mapped[str | None] = mapped_column(Text)  # its name, as the platform tells
+    account_id: Mapped[str | None] = mapped_column(Text)
+    scopes: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    missing_scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    expires_at: Mapped[datetime | None]  # when the credentials end by themselves
     revision: Mapped[int] = mapped_column(Integer)
     connected_at: Mapped[datetime]
     last_success_at: Mapped[datetime | None]
@@ -104,12 +108,55 @@ class ConnectionPart(Base):
     quiet_reads: Mapped[int] = mapped_column(Integer)  # reads in a row that found nothing new
     next_attempt_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
+    gap_until: Mapped[datetime | None]  # up to then something is missing for good
     __table_args__ = (
         ForeignKeyConstraint(
             ["user_id", "source"],
             ["connections.user_id", "connections.source"],
             ondelete="CASCADE",
         ),
+    )
+
+
+class PlatformToken(Base):
+    """The newest tokens of a connection: renewed, or handed out by the central token service.
+
+    They take the place of those among the connection's credentials. The row's lock is what lets one
+    process renew them while others wait.
+    """
+
+    __tablename__ = "platform_tokens"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    source: Mapped[str] = mapped_column(String(100), primary_key=True)
+    tokens: Mapped[bytes | None] = mapped_column(LargeBinary)  # sealed by `encryption`
+    good_until: Mapped[datetime | None]  # from then on others are asked for
+    version: Mapped[int] = mapped_column(Integer)  # counts renewals
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["user_id", "source"],
+            ["connections.user_id", "connections.source"],
+            ondelete="CASCADE",
+        ),
+    )
+
+
+class PlatformBudget(Base):
+    """What was spent of a platform's budget: by whom the platform counts, and for which user.
+
+    The row with an empty `spender` is the budget's own; `holder` is a digest, never a secret.
+    """
+
+    __tablename__ = "platform_budgets"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    holder: Mapped[str] = mapped_column(Text, primary_key=True)
+    spender: Mapped[str] = mapped_column(String(255), primary_key=True)
+    unit: Mapped[str] = mapped_column(Text)
+    strategy: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    state: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime]
+    __table_args__ = (
+        Index("ix_platform_budgets_spender", "spender", postgresql_where=text("spender <> ''")),
+        {"postgresql_with": {"fillfactor": "50"}},
     )
 
 
@@ -193,6 +240,7 @@ class SyncRunSource(Base):
     status: Mapped[str] = mapped_column(String(20))
     items_new: Mapped[int] = mapped_column(Integer)
     items_updated: Mapped[int] = mapped_column(Integer)
+    items_deleted: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     parts_total: Mapped[int] = mapped_column(Integer)
     parts_done: Mapped[int] = mapped_column(Integer)
     parts_failed: Mapped[int] = mapped_column(Integer)

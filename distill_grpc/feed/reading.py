@@ -47,7 +47,7 @@ async def list_recent(
 ) -> Listing:
     """Items of the last `hours`, newest first. Pages share the window of the first one."""
     check_sources(sources, known_sources)
-    fresh = await _freshness(connection, user_id, now)
+    fresh = await _freshness(connection, user_id, now, now - timedelta(hours=hours))
     query = {"list": "recent", "hours": hours, "sources": sorted(sources)}
     filters = items.Filters(
         since=clock.whole_seconds(now) - timedelta(hours=hours),
@@ -93,7 +93,7 @@ async def search(
     check_sources(sources, known_sources)
     if since is not None and until is not None and since >= until:
         raise invalid_argument({"until": "must be later than since"})
-    fresh = await _freshness(connection, user_id, now)
+    fresh = await _freshness(connection, user_id, now, since)
     words = _DASHES.sub(" ", text)
     filters = items.Filters(
         query=words,
@@ -140,9 +140,13 @@ def check_sources(sources: Sequence[str], known: Collection[str]) -> None:
         raise invalid_argument(wrong)
 
 
-async def _freshness(connection: AsyncConnection, user_id: str, now: datetime) -> Freshness:
+async def _freshness(
+    connection: AsyncConnection, user_id: str, now: datetime, since: datetime | None
+) -> Freshness:
     """Raises NOT_WATCHING. Asked before the items, so that it never promises more than they hold."""
     known = await standing.get_standing(connection, user_id)
     if known is None:
         raise DistillError(ErrorReason.NOT_WATCHING)
-    return freshness.measure(known.connections, known.parts, interval=known.interval, now=now)
+    return freshness.measure(
+        known.connections, known.parts, interval=known.interval, now=now, since=since
+    )

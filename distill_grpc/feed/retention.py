@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.store import (
+    budgets,
     connections,
     digest_mails,
     items,
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 # Rows that one transaction deletes: small enough never to hold locks for long.
 BATCH = 2_000
 USERS = 20
+# Longer than any platform's period that budgets are counted in.
+BUDGETS_KEPT = timedelta(days=32)
 
 Delete = Callable[[AsyncConnection], Awaitable[int]]
 
@@ -56,6 +59,9 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         "digest_mails": await _in_batches(
             engine,
             lambda c: digest_mails.delete_created_before(c, now - policy.summary_retention, BATCH),
+        ),
+        "budgets": await _in_batches(
+            engine, lambda c: budgets.delete_unused_since(c, now - BUDGETS_KEPT, BATCH)
         ),
         "users": await _purge_users(engine, now),
     }
@@ -90,6 +96,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await preferences.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
+                await budgets.delete_of_user(connection, user_id)
                 await watches.delete_watch(connection, user_id)
         purged += len(leaving)
         if len(leaving) < USERS:

@@ -78,6 +78,7 @@ def _job(run: Row[Any], sources: Sequence[Row[Any]]) -> pb.GetSyncJobResponse:
         trigger=run.trigger,
         items_new=sum(row.items_new for row in sources),
         items_updated=sum(row.items_updated for row in sources),
+        items_deleted=sum(row.items_deleted for row in sources),
         progress=_progress(run, sources),
     )
     set_instant(response.queued_at, run.queued_at)
@@ -91,6 +92,7 @@ def _job(run: Row[Any], sources: Sequence[Row[Any]]) -> pb.GetSyncJobResponse:
             status=row.status,
             items_new=row.items_new,
             items_updated=row.items_updated,
+            items_deleted=row.items_deleted,
             parts_done=row.parts_done,
             parts_total=max(row.parts_total, row.parts_done),
             parts_failed=row.parts_failed,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
-from distill_grpc.feed import watching
+from distill_grpc.feed import connecting, watching
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
+from distill_grpc.sources.base import Source
 
 _DEFAULT_DAYS: int = contract.default(
     pb.WatchRequest.Options.DESCRIPTOR.fields_by_name["backfill_days"]
@@ -27,14 +29,19 @@ class WatchServicer:
 
     engine: AsyncEngine
     queue: JobQueue
-    sources: Collection[str]
+    sources: Mapping[str, Source]
     policy: Policy
+    tokens: TokenKeeper
 
     async def watch(self, request: pb.WatchRequest, call: Call) -> pb.WatchResponse:
         """See the contract."""
         options = request.options
         frequency = options.sync_frequency if options.HasField("sync_frequency") else None
         days = options.backfill_days if options.HasField("backfill_days") else None
+        if call.caller.credits_available:
+            await connecting.connect_centrally(
+                self.engine, call.caller.user_id, self.sources, self.tokens
+            )
         async with self.engine.begin() as connection:
             done = await watching.watch(
                 connection,

@@ -16,6 +16,20 @@ Json = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthFlow:
+    """How a platform renews an access token (RFC 6749, section 6).
+
+    The credentials then hold `refresh_token`, `client_id` and, for confidential clients,
+    `client_secret` beside the access token.
+    """
+
+    # None: credentials name it as `token_url`, because many platforms can be meant.
+    token_url: str | None
+    client_auth: str = "body"  # or `basic`: how the client's id and secret are sent
+    token_name: str = "access_token"  # noqa: S105 -- its name among the source's credentials
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInfo:
     """What a source says about itself; feeds `/api`, `/capabilities` and `/metadata`."""
 
@@ -28,6 +42,7 @@ class SourceInfo:
     credentials: Mapping[str, str] = field(default_factory=dict)  # name → what it is
     settings: Mapping[str, str] = field(default_factory=dict)
     limits: tuple[str, ...] = ()  # the platform's limits that are kept to, in words
+    oauth: OAuthFlow | None = None  # how its tokens are renewed, where they can be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ Strategy = TokenBucket | SlidingWindow | Adaptive | Quota
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """One limit. `name` is global, such as `youtube.units`; `unit` is for people."""
+    """One limit. `name` begins with the source's, as in `youtube.units`; `unit` is for people."""
 
     name: str
     strategy: Strategy

@@ -11,6 +11,7 @@ one of the reasons of `http_failures.MESSAGES`.
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import ssl
 from collections import Counter
@@ -18,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 
 import aiohttp
@@ -27,6 +29,7 @@ from yarl import URL
 
 from distill_grpc import clock
 from distill_grpc.sources import addresses, bodies, decoding, freshness, urls
+from distill_grpc.sources.base import PlatformError
 from distill_grpc.sources.http_failures import CAUSES, failure, reason_of
 
 _log = structlog.get_logger()
@@ -112,8 +115,8 @@ class HttpClient:
         self._lookup = resolver or addresses.SystemLookup()
         self._tls = tls
         self._own_headers = {"User-Agent": user_agent, "Accept-Encoding": decoding.ACCEPT_ENCODING}
-        self._session: aiohttp.ClientSession | None = None
-        self._closed = False
+        self._sessions = _Sessions()
+        self._trusted: frozenset[tuple[str, str, int]] = frozenset()
 
     async def __aenter__(self) -> HttpClient:
         return self
@@ -128,9 +131,41 @@ class HttpClient:
 
     async def close(self) -> None:
         """Closes every connection; a closed client cannot be used again."""
-        self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        await self._sessions.close()
+
+    def trusting(self, *addresses: str) -> HttpClient:
+        """This client, for one who may reach the origins of these addresses wherever they lie.
+
+        They are the operator's, whose API roots may be private; whatever else they lead to is
+        guarded as ever. It shares everything with this client and is closed with it. Raises
+        ValueError for what is no address.
+        """
+        trusting = copy.copy(self)
+        try:
+            trusting._trusted = frozenset(urls.origin(urls.parse(text)) for text in addresses)
+        except PlatformError as error:
+            raise ValueError(error.message) from None
+        return trusting
+
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The authorities trusted in the system's stead, for those who speak other protocols."""
+        return self._tls
+
+    async def addresses_of(self, host: str) -> list[addresses.Address]:
+        """The checked addresses of a host, for those who speak other protocols than HTTP.
+
+        They must connect to exactly these. Raises `PlatformError` (`dns`, `private_address`).
+        """
+        resolver = addresses.GuardedResolver(self._lookup, self._allowed)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT):
+                found = await resolver.resolve(host)
+        except addresses.AddressRefusedError:
+            raise failure("private_address") from None
+        except OSError as error:  # TimeoutError is one
+            raise failure("dns") from error
+        return [ip_address(result["host"]) for result in found]
 
     async def get(
         self,
@@ -206,7 +241,7 @@ class HttpClient:
         try:
             async with (
                 asyncio.timeout(seconds),
-                self._open().request(
+                self._open(url).request(
                     method, url, headers=headers, data=body, allow_redirects=False
                 ) as answer,
             ):
@@ -221,29 +256,10 @@ class HttpClient:
             _log.debug("http_failed", host=url.host, reason=reason, cause=type(error).__name__)
             raise failure(reason) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        # Made late, because it needs the running event loop.
-        if self._closed:
-            raise RuntimeError("the HTTP client is closed")
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=addresses.GuardedResolver(self._lookup, self._allowed),
-                socket_factory=addresses.guarded_socket(self._allowed),
-                use_dns_cache=False,  # the pool of open connections does what it would
-                ssl=True if self._tls is None else self._tls,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # it would count bytes before decoding, if at all
-                trust_env=False,
-                read_bufsize=_READ_BUFFER,
-                max_line_size=_HEADER_BYTES,
-                max_field_size=_HEADER_BYTES,
-                max_headers=_HEADERS,
-            )
-        return self._session
+    def _open(self, url: URL) -> aiohttp.ClientSession:
+        if urls.origin(url) in self._trusted:
+            return self._sessions.get("trusted", self._lookup, addresses.anything, self._tls)
+        return self._sessions.get("guarded", self._lookup, self._allowed, self._tls)
 
     def _headers(self, *given: Mapping[str, str]) -> CIMultiDict[str]:
         headers: CIMultiDict[str] = CIMultiDict()
@@ -267,6 +283,53 @@ class HttpClient:
             retry_at=freshness.retry_at(headers, now),
             max_age=freshness.max_age(headers, now),
         )
+
+
+class _Sessions:
+    """Pools of connections by what they may connect to, made late because they need the event loop.
+
+    A connection of one is never used for the other.
+    """
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, aiohttp.ClientSession] = {}
+        self._closed = False
+
+    def get(
+        self,
+        kind: str,
+        lookup: addresses.Lookup,
+        allowed: addresses.Rule,
+        tls: ssl.SSLContext | None,
+    ) -> aiohttp.ClientSession:
+        """The pool of this kind."""
+        if self._closed:
+            raise RuntimeError("the HTTP client is closed")
+        if kind not in self._by_kind:
+            connector = aiohttp.TCPConnector(
+                resolver=addresses.GuardedResolver(lookup, allowed),
+                socket_factory=addresses.guarded_socket(allowed),
+                use_dns_cache=False,  # the pool of open connections does what it would
+                ssl=True if tls is None else tls,
+            )
+            self._by_kind[kind] = aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # it would count bytes before decoding, if at all
+                trust_env=False,
+                read_bufsize=_READ_BUFFER,
+                max_line_size=_HEADER_BYTES,
+                max_field_size=_HEADER_BYTES,
+                max_headers=_HEADERS,
+            )
+        return self._by_kind[kind]
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        self._closed = True
+        for session in self._by_kind.values():
+            await session.close()
 
 
 class _Places:

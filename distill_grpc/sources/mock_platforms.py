@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from random import Random
 
-from distill_grpc.sources import rss
+from distill_grpc.sources import email, github_settings, rss, x, youtube_settings
 from distill_grpc.sources.base import Json, SourceInfo
 from distill_grpc.sources.mock_stories import Telling
 
@@ -207,37 +207,13 @@ def _rss(part: str, telling: Telling, slot: str, chance: Random) -> Rendered:
 
 PLATFORMS: Mapping[str, Platform] = {
     "email": Platform(
-        info=SourceInfo(
-            name="email",
-            title="E-mail",
-            description="New messages of the chosen folders, read without marking them as seen.",
-            token_type="password",  # noqa: S106 -- a kind of credential, not a secret
-            credentials={
-                "host": "The IMAP server",
-                "port": "Its port, 993 where none is given",
-                "username": "The account's name",
-                "password": "The account's password, or one made for this application",
-            },
-            settings={"tls": "How the connection is secured", "folders": "Folders to read"},
-            limits=("One connection an account at a time", "At most 25 MB a message"),
-        ),
-        parts=("INBOX",),
+        info=email.INFO,
+        parts=email.DEFAULT_FOLDERS,
         parts_setting="folders",
         render=_email,
     ),
     "github": Platform(
-        info=SourceInfo(
-            name="github",
-            title="GitHub",
-            description="Notifications, and what happens in the repositories and by the people followed.",
-            oauth_scopes=("notifications", "read:user"),
-            token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            credentials={"token": "A classic personal access token or an OAuth token"},
-            limits=(
-                "5,000 requests an hour and user, of which Distill takes at most 1,000",
-                "X-Poll-Interval between two reads of an endpoint, normally 60 seconds",
-            ),
-        ),
+        info=github_settings.INFO,
         parts=("notifications", "received_events"),
         parts_setting="",
         render=_github,
@@ -249,41 +225,13 @@ PLATFORMS: Mapping[str, Platform] = {
         render=_rss,
     ),
     "x": Platform(
-        info=SourceInfo(
-            name="x",
-            title="X",
-            description="Posts of the home timeline and mentions of the user.",
-            oauth_scopes=("tweet.read", "users.read", "offline.access"),
-            token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            refresh_supported=True,
-            credentials={
-                "access_token": "An OAuth 2.0 user token",
-                "refresh_token": "Renews the access token, which lives for two hours",
-            },
-            limits=(
-                "Home timeline: 180 requests in 15 minutes and user, 3,200 posts or 7 days back",
-                "Mentions: 300 requests in 15 minutes and user, 800 posts back",
-            ),
-        ),
-        parts=("home", "mentions"),
-        parts_setting="",
+        info=x.INFO,
+        parts=x.DEFAULT_TIMELINES,
+        parts_setting="timelines",
         render=_x,
     ),
     "youtube": Platform(
-        info=SourceInfo(
-            name="youtube",
-            title="YouTube",
-            description="New videos of the channels that the user is subscribed to or names.",
-            oauth_scopes=("https://www.googleapis.com/auth/youtube.readonly",),
-            token_type="OAuth2",  # noqa: S106 -- a kind of credential, not a secret
-            refresh_supported=True,
-            credentials={
-                "api_key": "A key of the YouTube Data API",
-                "access_token": "An OAuth 2.0 token, which knows the subscriptions",
-            },
-            settings={"channels": "Ids of channels to read"},
-            limits=("10,000 units a day and project; most reads cost 1 unit for 50 entries",),
-        ),
+        info=youtube_settings.INFO,
         parts=_CHANNELS[:2],
         parts_setting="channels",
         render=_youtube,

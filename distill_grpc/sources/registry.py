@@ -7,7 +7,7 @@ come the same way as those of third parties. A source may have an `async close()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -27,7 +27,7 @@ class OwnInstance:
     """This very service, for a source that reads it as any other client does."""
 
     url: str  # of its REST door, without a slash at the end
-    http: HttpClient  # may reach it wherever it is, and is used for nothing else
+    http: HttpClient  # may reach it wherever it lies
     token: Callable[[str], str]  # user id → a token that lives for minutes
 
 
@@ -40,6 +40,7 @@ class SourceContext:
     # API roots in the platforms' stead, by source: an enterprise host, a proxy, a test server.
     api_urls: Mapping[str, str] = field(default_factory=dict)
     own: OwnInstance | None = None  # None: users come from elsewhere, or are played
+    google_token_url: str | None = None  # where Google's tokens are renewed; None: as usual
 
 
 class Registry(Mapping[str, Source]):
@@ -71,14 +72,30 @@ class Registry(Mapping[str, Source]):
 
 
 def build(
-    names: tuple[str, ...], *, mock: bool, http: HttpClient, own: OwnInstance | None = None
+    names: tuple[str, ...],
+    *,
+    mock: bool,
+    http: HttpClient,
+    budgets: Budgets | None = None,
+    api_urls: Mapping[str, str] | None = None,
+    google_token_url: str | None = None,
+    own: OwnInstance | None = None,
 ) -> Registry:
     """The sources of these names; of all that are there, where none is named.
+
+    Each source with an address of its own in `api_urls` may reach that origin wherever it lies.
 
     Raises `ValueError` in one line for a name that is not there. A source that cannot be loaded is
     left out with a warning, unless it is named. With `mock`, every platform is played.
     """
-    available = _mocks() if mock else _installed(SourceContext(http=http, own=own))
+    context = SourceContext(
+        http=http,
+        budgets=budgets or Unlimited(),
+        api_urls=api_urls or {},
+        google_token_url=google_token_url,
+        own=own,
+    )
+    available = _mocks() if mock else _installed(context)
     wanted = names or tuple(available)
     unknown = sorted(set(wanted) - set(available))
     if unknown:
@@ -97,7 +114,15 @@ def build(
 
 
 def _installed(context: SourceContext) -> dict[str, Callable[[], Source]]:
-    return {point.name: _loader(point, context) for point in entry_points(group=GROUP)}
+    return {
+        point.name: _loader(point, _own_context(point.name, context))
+        for point in entry_points(group=GROUP)
+    }
+
+
+def _own_context(name: str, context: SourceContext) -> SourceContext:
+    own = context.api_urls.get(name)
+    return context if own is None else replace(context, http=context.http.trusting(own))
 
 
 def _mocks() -> dict[str, Callable[[], Source]]:

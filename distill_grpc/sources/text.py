@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -138,8 +139,13 @@ def text_of(safe_html: str) -> str:
 
 def plain_text(text: str) -> str:
     """Text that is said to be plain, with entities decoded and blank lines reduced to one."""
-    lines = (_BLANKS.sub(" ", line).strip() for line in clean(html.unescape(text)).split("\n"))
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    return plain_text_lines(clean(html.unescape(text)).split("\n"))
+
+
+def plain_text_lines(lines: Iterable[str]) -> str:
+    """The lines as a text: blanks at their ends and blank lines reduced."""
+    tidied = (_BLANKS.sub(" ", line).strip() for line in lines)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(tidied)).strip()
 
 
 def readable(text: str, base_url: str = "") -> str:

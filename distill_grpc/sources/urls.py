@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from yarl import URL
 
@@ -54,6 +54,8 @@ def _checked(url: URL) -> URL:
     host = url.raw_host or ""
     if not _HOST.fullmatch(host):
         raise ValueError("no host, or one that is neither a name nor an address")
+    if ":" in host:
+        IPv6Address(host)
     if _NUMBERS.fullmatch(host):
         IPv4Address(host)  # four decimal numbers; `127.1` and `0177.0.0.1` mean trouble
     if not url.port:

@@ -14,7 +14,8 @@ let ids = 0;
 
 const typeOf = (schema) => {
   if (schema.enum) return "";
-  const type = Array.isArray(schema.type) ? schema.type.join(" or ") : schema.type || "any";
+  const types = [schema.type || "any"].flat().filter((name) => name !== "null");
+  const type = types.join(" or ");
   const parts = [type === "array" ? `list of ${schema.items?.type || "values"}` : type];
   if (schema.format && !schema.format.startsWith("int")) parts.push(schema.format);
   if (schema.minimum !== undefined) parts.push(`from ${schema.minimum}`);
@@ -52,7 +53,7 @@ const properties = (spec, schema, depth = 0, seen = []) => {
   const whole = resolve(spec, schema);
   const rows = [];
   for (const [name, value] of Object.entries(whole.properties || {})) {
-    const inner = value.$ref || value.items?.$ref;
+    const inner = value.$ref || value.anyOf?.[0].$ref || value.items?.$ref;
     const shown = "  ".repeat(depth) + name;
     const required = (whole.required || []).includes(name);
     const note = value.description || (inner && resolve(spec, { $ref: inner }).description) || "";

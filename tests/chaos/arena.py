@@ -11,7 +11,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,14 +19,15 @@ import psycopg
 from sqlalchemy import event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from distill_grpc import app
 from distill_grpc.auth import Caller
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import Keyring
 from distill_grpc.errors import DistillError
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import watches
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import SourceContext
@@ -77,8 +77,15 @@ class Arena:
         )
         self.users: list[str] = []
         self._queue = JobQueue(database_url)
-        self._keyring = Keyring.load((), folder)
-        self._source = RssSource(SourceContext(http=HttpClient(allow_private_addresses=True)))
+        http = HttpClient(allow_private_addresses=True)
+        self._source = RssSource(SourceContext(http=http))
+        self._tokens = TokenKeeper(
+            engine=self.engine,
+            patient=self.engine,
+            vault=Vault(Keyring.load((), folder)),
+            http=http,
+            guarded=http,
+        )
 
     async def populate(self, users: int, feeds: int, entries: int) -> None:
         """Users who watch feeds that have entries. They sync whenever the scheduler looks."""
@@ -98,17 +105,14 @@ class Arena:
 
     async def connect(self, user: str) -> None:
         """What PUT /connections/rss does."""
-        async with self.engine.begin() as connection:
-            await connecting.connect(
-                connection,
-                user,
-                source=self._source,
-                credentials=None,
-                settings={"feeds": [self.platform.url(f.path) for f in self.feeds(user)]},
-                seal=partial(app._seal, self._keyring),
-                open_credentials=partial(app._open_credentials, self._keyring),
-                now=datetime.now(UTC),
-            )
+        await connecting.connect(
+            self.engine,
+            user,
+            source=self._source,
+            credentials=None,
+            settings={"feeds": [self.platform.url(f.path) for f in self.feeds(user)]},
+            tokens=self._tokens,
+        )
 
     async def watch(self, user: str) -> None:
         """What POST /watch does; then a sync is due each second."""

@@ -26,6 +26,7 @@ from typing import Any
 import feedparser
 
 from distill_grpc import app, logs
+from distill_grpc.app import parts, working
 from distill_grpc.feed import syncing
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.jobs.queue import JobQueue
@@ -109,7 +110,7 @@ def _run_child(order: dict[str, Any]) -> None:
 async def _work(order: dict[str, Any]) -> None:
     _quicken(order["pace"])
     rss._ITEMS_PER_PAGE = order["items_per_page"]
-    app.HttpClient = partial(  # type: ignore[misc]  # in the place of the class
+    parts.HttpClient = partial(  # type: ignore[misc]  # in the place of the class
         _http_client, order["http_timeout"]
     )
     if not order["sandbox"]:
@@ -129,7 +130,7 @@ async def _work(order: dict[str, Any]) -> None:
     await app.run_worker(settings, stop, ready=lambda: _tell(ready=os.getpid()))
 
 
-_HttpClient = app.HttpClient
+_HttpClient = parts.HttpClient
 
 
 def _http_client(timeout: float, *, allow_private_addresses: bool, user_agent: str) -> Any:
@@ -152,17 +153,17 @@ def _quicken(pace: float) -> None:
     jobs.HEARTBEAT /= pace
     jobs.STALLED /= pace
     jobs.RECOVERY /= pace
-    app.SCHEDULE_TICK = 1.0
+    working.SCHEDULE_TICK = 1.0
     syncing.ABANDONED_RUNNING /= pace
     defaults: dict[str, Any] = JobQueue.work.__kwdefaults__
     defaults["grace"] /= pace
-    real = app._policy
+    real = parts.build_policy
 
     def policy(settings: Any) -> Any:
         own = real(settings)
         return dataclasses.replace(own, lease=timedelta(seconds=own.lease.total_seconds() / pace))
 
-    app._policy = policy
+    parts.build_policy = policy
 
 
 if __name__ == "__main__":

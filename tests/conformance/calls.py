@@ -64,7 +64,7 @@ def requests(job_id: str) -> Mapping[str, Message]:
             token="unknown", file="feed.atom"
         ),
         "/distill.v1.DigestService/DeleteDigestFeed": digest.DeleteDigestFeedRequest(),
-        "/distill.v1.DigestService/Unsubscribe": digest.UnsubscribeRequest(token="unknown"),
+        "/distill.v1.DigestService/StopDigestMails": digest.StopDigestMailsRequest(token="unknown"),
         "/distill.v1.ConnectionService/DeleteConnection": connection.DeleteConnectionRequest(
             source="rss"
         ),

@@ -16,6 +16,16 @@ from distill_grpc.feed.models import Connection, ConnectionPart
 
 connections = Connection.__table__
 parts = ConnectionPart.__table__
+# What connecting again replaces.
+_GIVEN = (
+    "credentials",
+    "settings",
+    "account",
+    "account_id",
+    "scopes",
+    "missing_scopes",
+    "expires_at",
+)
 
 
 def part_key(part: str) -> UUID:
@@ -49,7 +59,7 @@ async def has_connection(
 async def upsert_connection(connection: AsyncConnection, **values: Any) -> None:
     """Stores a connection; one that is there gets a new revision and a clean slate."""
     statement = insert(Connection).values(revision=1, failures=0, permanent=False, **values)
-    fresh = {name: statement.excluded[name] for name in ("credentials", "settings", "account")}
+    fresh = {name: statement.excluded[name] for name in _GIVEN}
     await connection.execute(
         statement.on_conflict_do_update(
             index_elements=["user_id", "source"],

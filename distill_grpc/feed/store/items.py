@@ -124,6 +124,20 @@ async def upsert_items(
     return UpsertCounts(new, len(inserted) - new)
 
 
+async def delete_items(
+    connection: AsyncConnection, user_id: str, source: str, platform_ids: Sequence[str]
+) -> int:
+    """Deletes items by what their platform calls them; returns how many were there."""
+    if not platform_ids:
+        return 0
+    result: CursorResult[Any] = await connection.execute(
+        delete(Item).where(
+            Item.user_id == user_id, Item.source == source, Item.platform_id.in_(platform_ids)
+        )
+    )
+    return result.rowcount
+
+
 async def list_recent(connection: AsyncConnection, user_id: str, filters: Filters) -> list[ItemRow]:
     """Items newest first, one more than the limit where there are more."""
     clauses, parameters = _clauses(user_id, filters)

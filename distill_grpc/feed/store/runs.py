@@ -207,6 +207,7 @@ async def upsert_source(
         "status": "queued",
         "items_new": 0,
         "items_updated": 0,
+        "items_deleted": 0,
         "parts_total": 0,
         "parts_done": 0,
         "parts_failed": 0,

@@ -22,6 +22,7 @@ class Reading(NamedTuple):
     next_attempt_at: datetime | None
     permanent: bool
     failures: int
+    gap_until: datetime | None = None
 
 
 class Standing(NamedTuple):
@@ -33,12 +34,14 @@ class Standing(NamedTuple):
 
 
 _STANDING: LiteralString = """
-SELECT sync_interval, is_part, source, last_success_at, next_attempt_at, permanent, failures
+SELECT sync_interval, is_part, source, last_success_at, next_attempt_at, permanent, failures,
+  gap_until
 FROM watches LEFT JOIN (
-  SELECT false AS is_part, user_id, source, last_success_at, next_attempt_at, permanent, failures
+  SELECT false AS is_part, user_id, source, last_success_at, next_attempt_at, permanent, failures,
+    NULL::timestamptz AS gap_until
   FROM connections WHERE user_id = %(user_id)s
   UNION ALL
-  SELECT true, user_id, source, last_success_at, next_attempt_at, permanent, failures
+  SELECT true, user_id, source, last_success_at, next_attempt_at, permanent, failures, gap_until
   FROM connection_parts WHERE user_id = %(user_id)s
 ) AS readings USING (user_id)
 WHERE user_id = %(user_id)s AND unwatched_at IS NULL

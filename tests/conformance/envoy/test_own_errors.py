@@ -44,9 +44,6 @@ async def raw(envoy: Asked, data: bytes) -> tuple[int, dict[str, str], Json]:
     "data",
     [
         b"nonsense\r\n\r\n",
-        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /api HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 20_000 + b"\r\n\r\n",
-        b"GET /api HTTP/1.1\r\n" + b"".join(b"X%d: b\r\n" % i for i in range(200)) + b"\r\n",
         b"GET /api HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         b"POST /watch HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -60,6 +57,21 @@ async def test_bytes_that_are_no_request_get_the_error_body(envoy: Asked, data: 
     assert headers["content-type"] == "application/json; charset=utf-8"
     assert headers["x-request-id"]
     assert headers["server"] == "distill"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /api HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 20_000 + b"\r\n\r\n",
+        b"GET /api HTTP/1.1\r\n" + b"".join(b"X%d: b\r\n" % i for i in range(200)) + b"\r\n",
+    ],
+    ids=["address", "header", "headers"],
+)
+async def test_headers_that_are_too_large_are_told_as_that(envoy: Asked, data: bytes) -> None:
+    status, headers, body = await raw(envoy, data)
+    assert (status, body["error"]) == (431, "invalid_argument")
+    assert headers["x-request-id"]
 
 
 async def test_under_the_other_seeds_paths_its_body_is_used(envoy: Asked) -> None:

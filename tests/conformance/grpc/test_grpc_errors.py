@@ -27,7 +27,6 @@ from distill_grpc.proto.distill.v1.sync_service_pb2_grpc import SyncServiceStub
 from distill_grpc.proto.distill.v1.watch_service_pb2_grpc import WatchServiceStub
 from tests.conformance.calls import method
 from tests.conformance.grpc.failures import failure
-from tests.conformance.tokens import Forger
 from tests.conformance.users import collected, watch
 from tests.service import Service, start_service
 
@@ -94,17 +93,6 @@ async def test_outside_mock_mode_nothing_is_simulated(real: Service, user: str) 
     metadata = real.metadata(user, **{"x-distill-simulate": "internal_error"})
     stub = DiscoveryServiceStub(real.channel)
     assert not (await stub.GetMetadata(GetMetadataRequest(), metadata=metadata)).sources
-
-
-async def test_no_token_but_a_good_one_opens(idle: Service) -> None:
-    forger = Forger(idle)
-    stub = DiscoveryServiceStub(idle.channel)
-    for name, authorization in forger.bad():
-        metadata = (("authorization", authorization),)
-        call = stub.GetMetadata(GetMetadataRequest(), metadata=metadata)
-        assert (await failure(call, "AUTHENTICATION_FAILED")).link is None, name
-    metadata = (("authorization", f"Bearer {forger.good()}"),)
-    await stub.GetMetadata(GetMetadataRequest(), metadata=metadata)
 
 
 async def test_where_to_log_in_is_a_link(database_url: str, tmp_path: Path) -> None:

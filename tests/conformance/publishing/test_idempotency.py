@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from distill_grpc.db import replies
 from distill_grpc.db.engine import create_engine
 from distill_grpc.proto import contract
+from distill_grpc.rpc.idempotency import KEPT
 from tests.conformance.calls import PASSWORD
 from tests.conformance.publishing.people import person
 from tests.service import DOORS, Answer, Door, Service
@@ -171,6 +173,22 @@ async def test_a_watch_takes_a_key_too(shared: Service, user: str) -> None:
     assert [answer.status for answer in answers] == [201, 201]
     assert answers[0].body == answers[1].body
     assert (await shared.call("POST", "/watch", user=user)).status == 200
+
+
+async def test_replies_are_forgotten_after_a_day(shared: Service) -> None:
+    ada = await person(shared)
+    told = {"title": "T", "content": "C"}
+    for name in ("young", "old"):
+        await ada.call("POST", "/posts", told, headers=key(name))
+    age = "UPDATE keyed_replies SET created_at = now() - interval '{} hours' WHERE key = '{}'"
+    await tell(shared, age.format(23, "young"))
+    await tell(shared, age.format(25, "old"))
+    engine = create_engine(shared.settings.database_url or "", pool_size=1)
+    async with engine.begin() as connection:
+        assert await replies.delete_older_than(connection, KEPT) == 1
+    await engine.dispose()
+    left = await rows(shared, "SELECT key FROM keyed_replies WHERE key IN ('young', 'old')")
+    assert [row.key for row in left] == ["young"]
 
 
 async def test_a_login_is_never_kept(shared: Service) -> None:

@@ -33,6 +33,9 @@ async def test_a_connection_is_made_shown_and_ended(real: Service, user: str, do
         "has_credentials",
         "connected_at",
         "parts",
+        "scopes",
+        "missing_scopes",
+        "warnings",
     }
     assert (made.body["source"], made.body["state"]) == ("rss", "pending")
     assert made.body["settings"] == {"feeds": FEEDS}

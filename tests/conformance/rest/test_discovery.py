@@ -27,7 +27,7 @@ Json = Any
 PUBLIC = [
     rpc.path
     for rpc in contract.rpcs()
-    if rpc.public and not rpc.path_fields and rpc.package == "distill.v1"
+    if rpc.public and rpc.package == "distill.v1" and not rpc.path_fields
 ]
 
 
@@ -158,6 +158,7 @@ async def test_capabilities_say_how_to_connect_each_source(shared: Service) -> N
             "credentials",
             "settings",
             "limits",
+            "central_tokens",
         }
     scopes = body["platform_requirements"]["oauth_scopes"]
     assert scopes == list(dict.fromkeys(s for one in body["sources"] for s in one["oauth_scopes"]))

@@ -30,6 +30,7 @@ JOB_KEYS = {
     "progress",
     "items_new",
     "items_updated",
+    "items_deleted",
     "sources",
 }
 SOURCE_KEYS = {
@@ -37,6 +38,7 @@ SOURCE_KEYS = {
     "status",
     "items_new",
     "items_updated",
+    "items_deleted",
     "parts_done",
     "parts_total",
     "parts_failed",

@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 
 from distill_grpc.sources.base import InvalidConnection, Item, Page, SourceInfo
+from distill_grpc.sources.mock import MockSource
 from distill_grpc.sources.registry import GROUP
 from tests.conformance.sources.rules import check_items, check_pages
 from tests.conformance.sources.subjects import (
@@ -40,6 +41,16 @@ async def test_a_source_says_what_it_is(subject: Subject) -> None:
     assert info.token_type in {"none", "api_key", "password", "OAuth2"}
     assert (info.token_type == "none") == (not info.credentials)
     assert all({**info.credentials, **info.settings}.values())
+
+
+async def test_who_says_that_tokens_are_renewed_says_how(subject: Subject) -> None:
+    info = subject.source.info
+    if isinstance(subject.source, MockSource):  # its tokens are played, too
+        return
+    assert info.refresh_supported == (info.oauth is not None)
+    if info.oauth is not None:
+        assert info.oauth.client_auth in {"basic", "body"}
+        assert info.oauth.token_name in info.credentials
 
 
 async def test_its_own_settings_are_accepted(subject: Subject) -> None:

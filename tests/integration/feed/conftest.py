@@ -16,5 +16,7 @@ from tests.integration.feed.world import World
 async def world(database_url: str) -> AsyncIterator[World]:
     """A fresh database with one source. Nobody gives up waiting for a connection on a busy machine."""
     engine = create_engine(database_url, pool_timeout=30)
-    yield World(engine, JobQueue(database_url), {"scripted": ScriptedSource()})
+    made = World(engine, JobQueue(database_url), {"scripted": ScriptedSource()})
+    yield made
+    await made.http.close()
     await engine.dispose()

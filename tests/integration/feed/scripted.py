@@ -12,13 +12,20 @@ from distill_grpc.sources.base import Account, FetchRequest, Item, Page, SourceI
 # A page to yield, an exception to raise, an event to wait for, or something to await.
 Step = Page | BaseException | asyncio.Event | Callable[[], Awaitable[object]]
 Script = Callable[[FetchRequest], Iterable[Step]]
+Identify = Callable[[Mapping[str, Any]], Account]
 
 
 class ScriptedSource:
     """Plays `script`; keeps every request that it was called with."""
 
-    def __init__(self, name: str = "scripted", parts: tuple[str, ...] = ("a",)) -> None:
-        self.info = SourceInfo(name=name, title=name.title(), description="Plays a script.")
+    def __init__(
+        self, name: str = "scripted", parts: tuple[str, ...] = ("a",), **info: Any
+    ) -> None:
+        told = {"name": name, "title": name.title(), "description": "Plays a script.", **info}
+        self.info = SourceInfo(**told)
+        # What `identify` answers with, raises, or waits for before it answers with nobody.
+        self.account: Account | BaseException | asyncio.Event | Identify = Account()
+        self.identified: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
         self.named = parts
         self.requests: list[FetchRequest] = []
         self.script: Script = lambda _request: ()
@@ -35,8 +42,18 @@ class ScriptedSource:
     async def identify(
         self, credentials: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> Account:
-        """Nobody."""
-        return Account()
+        """What the test says."""
+        self.identified.append((dict(credentials), dict(settings)))
+        match self.account:
+            case BaseException():
+                raise self.account
+            case asyncio.Event():
+                await self.account.wait()
+                return Account()
+            case Account():
+                return self.account
+            case _:
+                return self.account(credentials)
 
     def parts(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """The parts of the settings, else those of the test."""

@@ -9,16 +9,19 @@ import pytest
 from sqlalchemy import text
 
 from distill_grpc.feed import connecting, preferring, retention
-from distill_grpc.feed.store import digest_mails, llm_usage
+from distill_grpc.feed.budgets import PostgresBudgets, spending_for
+from distill_grpc.feed.store import digest_mails, llm_usage, tokens
 from distill_grpc.sources.base import Page
+from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World, caller
 
+BUDGET = Budget(name="scripted.requests", strategy=SlidingWindow(limit=9, seconds=60))
 WEEK = timedelta(days=7)
 # Every table of ours that says whose a row is.
 OWNED = """
 SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE a.attname = 'user_id' AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+WHERE a.attname IN ('user_id', 'spender') AND c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
 ORDER BY 1
 """
 
@@ -40,12 +43,16 @@ async def filled(world: World, user: str) -> None:
         await digest_mails.insert_mail(connection, user, today, "UTC", world.now())
         assert await llm_usage.reserve(connection, user, today, 10, 100)
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
+        await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
+    with spending_for(user):
+        await PostgresBudgets(world.engine).reserve(BUDGET, user)
 
 
 async def rows_of(world: World, user: str) -> dict[str, int]:
     counts = {}
     for (table,) in await world.ask(OWNED):
-        found = await world.ask(f"SELECT count(*) FROM {table} WHERE user_id = :user", user=user)
+        column = "spender" if table == "platform_budgets" else "user_id"
+        found = await world.ask(f"SELECT count(*) FROM {table} WHERE {column} = :user", user=user)
         counts[table] = int(found[0][0])
     return counts
 
@@ -56,7 +63,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 11
+    assert len(before) == 13
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from distill_grpc.encryption import Keyring
+from distill_grpc.feed.sealing import Vault
 from distill_grpc.sources.base import (
     FetchRequest,
     NoPlatformAuth,
@@ -264,7 +265,7 @@ async def test_credentials_that_no_key_opens_fail_their_account_alone(world: Wor
     other.plays(Page(part="a", items=items("s", range(3), world.now())))
     run_id = await world.watch()
     await world.connect(source="scripted", credentials={"token": "secret"})
-    world.keyring = Keyring([b"x" * 32])
+    world.tokens = replace(world.tokens, vault=Vault(Keyring([b"x" * 32])))
     run = await world.sync(run_id)
     report = await world.report(run.id)
     assert (run.status, report["steady"].status) == ("partial", "completed")

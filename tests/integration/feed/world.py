@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +20,12 @@ from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import connections, runs, watches
+from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import Registry
 from tests.integration.feed.scripted import ScriptedSource
 
@@ -42,6 +44,20 @@ def caller(user: str = USER) -> Caller:
     )
 
 
+def keeper(engine: AsyncEngine, keyring: Keyring, http: HttpClient, **options: Any) -> TokenKeeper:
+    """What keeps tokens."""
+    return TokenKeeper(
+        **{
+            "engine": engine,
+            "patient": engine,
+            "vault": Vault(keyring),
+            "http": http,
+            "guarded": http,
+            **options,
+        }
+    )
+
+
 @dataclass
 class World:
     """Users, sources and workers. `ahead` is how far the workers' clocks run before ours."""
@@ -51,7 +67,12 @@ class World:
     sources: dict[str, ScriptedSource]
     policy: Policy = field(default_factory=Policy)
     ahead: timedelta = timedelta(0)
-    keyring: Keyring = field(default_factory=lambda: Keyring([os.urandom(32)]))
+    key: bytes = field(default_factory=lambda: os.urandom(32))
+
+    def __post_init__(self) -> None:
+        self.keyring = Keyring([self.key])
+        self.http = HttpClient(allow_private_addresses=True)  # reaches the servers of a test
+        self.tokens = keeper(self.engine, self.keyring, self.http)
 
     def now(self) -> datetime:
         """The instant of this world."""
@@ -74,8 +95,9 @@ class World:
             queue=self.queue,
             sources=Registry(self.sources),
             policy=self.policy,
-            keyring=self.keyring,
+            tokens=self.tokens,
             summariser=OfflineSummariser(),
+            http=HttpClient(allow_private_addresses=False),
         )
         return replace(app.build_collector(parts), now=self.now)
 
@@ -87,21 +109,19 @@ class World:
         credentials: Mapping[str, Any] | None = None,
     ) -> None:
         """What PUT /connections/{source} does."""
-        async with self.engine.begin() as connection:
-            await connecting.connect(
-                connection,
-                user,
-                source=self.sources[source or self.source.info.name],
-                credentials=credentials,
-                settings=settings,
-                seal=partial(app._seal, self.keyring),
-                open_credentials=partial(app._open_credentials, self.keyring),
-                now=self.now(),
-            )
+        await connecting.connect(
+            self.engine,
+            user,
+            source=self.sources[source or self.source.info.name],
+            credentials=credentials,
+            settings=settings,
+            tokens=self.tokens,
+            now=self.now,
+        )
 
-    async def watch(self, user: str = USER, **options: Any) -> UUID:
-        """What POST /watch does, for every source; returns the first run."""
-        for name in self.sources:
+    async def watch(self, user: str = USER, *, connects: bool = True, **options: Any) -> UUID:
+        """What POST /watch does, after connecting every source; returns the first run."""
+        for name in self.sources if connects else ():
             await self.connect(user, name)
         async with self.engine.begin() as connection:
             await watching.watch(

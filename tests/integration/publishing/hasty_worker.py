@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from distill_grpc import app, logs
+from distill_grpc.app import audience
 from distill_grpc.jobs import queue
 from distill_grpc.publishing import announcing
 from distill_grpc.publishing.notifying import Patience
@@ -25,14 +26,14 @@ def main() -> None:
     logs.configure(format="json", level="info", role="worker")
     announcing.BATCH = 100  # so that there is something to be killed between
     queue.STALLED, queue.RECOVERY = 4.0, 1.0
-    build = app.build_notifier
+    build = audience.build_notifier
 
     def hasty(*arguments: object) -> object:
         notifier = build(*arguments)  # type: ignore[arg-type]
         notifier.patience = HASTY
         return notifier
 
-    app.build_notifier = hasty  # type: ignore[assignment]
+    audience.build_notifier = hasty  # type: ignore[assignment]
     asyncio.run(app.run_worker(load(_env_file=None), asyncio.Event(), ready=lambda: None))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distill_grpc.feed.collecting import run_status
-from distill_grpc.feed.source_run import Verdict, _verdict
+from distill_grpc.feed.outcomes import Verdict, verdict
 from distill_grpc.sources.base import NoPlatformAuth, PlatformError, RateLimited, SourceFailure
 
 BROKEN = PlatformError("broken")
@@ -57,9 +57,9 @@ def test_a_source_is_as_good_as_its_parts(
     status: str,
     told: SourceFailure | None,
 ) -> None:
-    assert _verdict(failure, parts, some_good=some_good) == Verdict(status, told)
+    assert verdict(failure, parts, some_good=some_good) == Verdict(status, told)
 
 
 def test_a_refused_account_is_failed() -> None:
     refused = NoPlatformAuth("no", permanent=True)
-    assert _verdict(refused, [], some_good=False).status == "failed"
+    assert verdict(refused, [], some_good=False).status == "failed"

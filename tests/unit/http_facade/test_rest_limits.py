@@ -123,9 +123,6 @@ async def test_a_client_that_waits_for_100_is_invited_only_where_its_headers_are
     [
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /api HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 9000 + b"\r\n\r\n",
-        b"GET /api HTTP/1.1\r\n" + b"".join(b"X%d: b\r\n" % i for i in range(200)) + b"\r\n",
         b"GET /api HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
         b"POST /watch HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"GET /api HTTP/1.1\r\nHost: a\r\nA\0: b\r\n\r\n",
@@ -135,6 +132,23 @@ async def test_a_client_that_waits_for_100_is_invited_only_where_its_headers_are
 async def test_bytes_that_are_no_request_get_the_error_body(door: Door, data: bytes) -> None:
     status, body = refusal(await door.raw(data))
     assert (status, body["error"]) == (400, "invalid_argument")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET /api?" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET /api HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 9300 + b"\r\n\r\n", 431),
+        (b"GET /api HTTP/1.1\r\nHost: a\r\n" + b"X" * 9300 + b": b\r\n\r\n", 431),
+        (b"GET /api HTTP/1.1\r\n" + b"".join(b"X%d: b\r\n" % i for i in range(200)) + b"\r\n", 431),
+    ],
+    ids=["address", "query", "header", "name of a header", "headers"],
+)
+async def test_what_is_too_long_is_told_as_that(door: Door, data: bytes, expected: int) -> None:
+    status, body = refusal(await door.raw(data))
+    assert (status, body["error"]) == (expected, "invalid_argument")
+    assert door.core.calls == []
 
 
 async def test_a_broken_chunk_gets_the_error_body(door: Door) -> None:

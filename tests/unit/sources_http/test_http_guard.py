@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,8 +9,10 @@ from contextlib import suppress
 import pytest
 from raw_server import PRIVATE, PUBLIC, Exchange, Names, Server
 
+from distill_grpc.sources.addresses import is_public
 from distill_grpc.sources.base import PlatformError
 from distill_grpc.sources.http import HttpClient
+from tests.servers.private_urls import FORMS
 
 REFUSALS = {"private_address", "invalid_url", "dns"}
 
@@ -24,42 +25,6 @@ async def leak(exchange: Exchange) -> None:
 async def canary(serve) -> Server:
     """Listens on every private loopback address; nobody may come."""
     return await serve(leak, hosts=PRIVATE)
-
-
-def octets(style: str) -> list[str]:
-    return [style.format(n) for n in (127, 0, 0, 1)]
-
-
-def forms_of_loopback() -> list[str]:
-    """Hosts that some resolver or parser understands as 127.0.0.1 or ::1."""
-    forms = [
-        "127.0.0.1", "127.0.0.1.", "127.1", "127.0.1", "127.000.000.001", "127.0.0.1..", "0127.0.0.1",
-        "0177.0.0.1", "0177.1", "0177.0.1", "00000177.0.0.1", "2130706433", "017700000001", "0x7f000001",
-        "0x7F000001", "0X7f.1", "0x7f.0x0.0x0.0x1", "0x7f.0.1", "127.0x0.0.01", "6425673729", "127.0.513",
-        "0", "0.0.0.0", "0x0", "00", "0.0", "127.255.255.254", "127.127.127.127", "127.0.0.1%00",
-        "localhost", "LOCALHOST", "localhost.", "localhost..", "LocalHost", "localhost%00", "localhost\u3002",
-        "\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3", "\uff4cocalhost",
-        "loc\u00adalhost", "ip6-localhost",
-        "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460", "127\u30020\u30020\u30021",
-        "\uff11\uff12\uff17.0.0.1", "127\uff0e0\uff0e0\uff0e1",
-        "\u0661\u0662\u0667.\u0660.\u0660.\u0661", "\u09e7\u09e8\u09ed.0.0.1", "0\uff587f.0.0.1",
-        "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[0000::0001]", "[::0.0.0.1]", "[::127.0.0.1]", "[::7f00:1]",
-        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:7f00:0001]", "[0:0:0:0:0:ffff:127.0.0.1]",
-        "[::FFFF:127.0.0.1]", "[::ffff:0:127.0.0.1]", "[::ffff:0.0.0.0]", "[64:ff9b::127.0.0.1]",
-        "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2002:7f00:0001::1]", "[2002:0:0::]",
-        "[2001:0:7f00:1::]", "[2001::80ff:fffe]", "[fe80::1]", "[fe80::1%25lo]", "[fe80::1%lo]", "[::1%25lo]",
-        "[::1%lo]", "[fc00::1]", "[ff02::1]", "[::1].", "[[::1]]", "[127.0.0.1]", "[v1.127.0.0.1]", "::1",
-        "user@127.0.0.1", "public.test@127.0.0.1", "public.test:80@127.0.0.1", "127.0.0.1#@public.test",
-        "127.0.0.1\\@public.test", "public.test\\@127.0.0.1", "127.0.0.1 &@public.test", "@127.0.0.1",
-        "127.0.0.1?@public.test", "127.0.0.1;public.test", "127.0.0.1,public.test", "%31%32%37.0.0.1",
-        "127.0.0.1%2f", "127.0.0.1\t", "127.0.0.1\n", "\x00127.0.0.1", "127.0.0.1\r\nHost: x",
-        "[::ffff:\u2460\u2461\u2466.0.0.1]", "[::\uff11]",
-    ]  # fmt: skip
-    mixed = itertools.product(*zip(octets("{}"), octets("{:#x}"), octets("0{:o}"), strict=True))
-    return list(dict.fromkeys(forms + [".".join(parts) for parts in mixed]))
-
-
-FORMS = forms_of_loopback()
 
 
 class NumericNames(Names):
@@ -83,7 +48,7 @@ def names() -> Names:
 
 
 def test_there_are_enough_forms():
-    assert len(FORMS) >= 170
+    assert len(FORMS) >= 200
 
 
 async def refused(client: HttpClient, url: str) -> PlatformError:
@@ -233,3 +198,32 @@ async def test_without_the_operators_word_the_private_network_is_closed(canary: 
         for host in (*PRIVATE, "localhost"):
             assert (await refused(client, canary.url(host=host))).reason == "private_address"
     assert canary.connections == 0
+
+
+@pytest.mark.parametrize("host", [form.strip("[]") for form in FORMS])
+async def test_other_protocols_get_no_private_address_either(host: str) -> None:
+    async with HttpClient(allow_private_addresses=False) as client:
+        try:
+            found = await client.addresses_of(host)
+        except PlatformError as refused:
+            reason, found = refused.reason, []
+        else:
+            reason = "dns"
+    assert reason in REFUSALS
+    # The system reads some numbers in octal: what counts is where that leads.
+    assert all(map(is_public, found))
+
+
+async def test_other_protocols_get_all_checked_addresses() -> None:
+    async def lookup(host: str) -> Sequence[str]:
+        return {
+            "good.test": ["93.184.216.34", "2606:4700::1"],
+            "mixed.test": ["93.184.216.34", "::1"],
+        }[host]
+
+    async with HttpClient(allow_private_addresses=False, resolver=lookup) as client:
+        found = [str(address) for address in await client.addresses_of("good.test")]
+        assert found == ["93.184.216.34", "2606:4700::1"]
+        with pytest.raises(PlatformError) as refused:
+            await client.addresses_of("mixed.test")
+    assert refused.value.reason == "private_address"

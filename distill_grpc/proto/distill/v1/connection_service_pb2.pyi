@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Connection(_message.Message):
-    __slots__ = ("source", "state", "account", "settings", "has_credentials", "connected_at", "last_success", "error", "message", "retry_after", "parts")
+    __slots__ = ("source", "state", "account", "settings", "has_credentials", "connected_at", "last_success", "error", "message", "retry_after", "parts", "scopes", "missing_scopes", "expires_at", "warnings")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         state_unspecified: _ClassVar[Connection.State]
@@ -30,7 +30,7 @@ class Connection(_message.Message):
     failing: Connection.State
     action_required: Connection.State
     class Part(_message.Message):
-        __slots__ = ("name", "state", "title", "url", "error", "message", "last_success", "next_attempt", "failures")
+        __slots__ = ("name", "state", "title", "url", "error", "message", "last_success", "next_attempt", "failures", "gap_until")
         NAME_FIELD_NUMBER: _ClassVar[int]
         STATE_FIELD_NUMBER: _ClassVar[int]
         TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Connection(_message.Message):
         LAST_SUCCESS_FIELD_NUMBER: _ClassVar[int]
         NEXT_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
         FAILURES_FIELD_NUMBER: _ClassVar[int]
+        GAP_UNTIL_FIELD_NUMBER: _ClassVar[int]
         name: str
         state: Connection.State
         title: str
@@ -49,7 +50,8 @@ class Connection(_message.Message):
         last_success: _timestamp_pb2.Timestamp
         next_attempt: _timestamp_pb2.Timestamp
         failures: int
-        def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ...) -> None: ...
+        gap_until: _timestamp_pb2.Timestamp
+        def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., gap_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +63,10 @@ class Connection(_message.Message):
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SCOPES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     source: str
     state: Connection.State
     account: str
@@ -72,7 +78,11 @@ class Connection(_message.Message):
     message: str
     retry_after: _timestamp_pb2.Timestamp
     parts: _containers.RepeatedCompositeFieldContainer[Connection.Part]
-    def __init__(self, source: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., account: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., has_credentials: _Optional[bool] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[Connection.Part, _Mapping]]] = ...) -> None: ...
+    scopes: _containers.RepeatedScalarFieldContainer[str]
+    missing_scopes: _containers.RepeatedScalarFieldContainer[str]
+    expires_at: _timestamp_pb2.Timestamp
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, source: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., account: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., has_credentials: _Optional[bool] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[Connection.Part, _Mapping]]] = ..., scopes: _Optional[_Iterable[str]] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PutConnectionRequest(_message.Message):
     __slots__ = ("source", "credentials", "settings")

@@ -63,8 +63,9 @@ class ConnectionServiceServicer:
     """
 
     def PutConnection(self, request, context):
-        """Connect an account of a platform, or change how it is connected. Credentials are stored
-        encrypted and never returned; leaving them out keeps those that are stored.
+        """Connect an account of a platform, or change how it is connected. The platform is asked whose
+        account it is; where it refuses, nothing is stored. Credentials are stored encrypted and never
+        returned; leaving them out keeps those that are stored, or takes the central token service's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,7 @@ class GetDigestFeedRequest(_message.Message):
     file: str
     def __init__(self, token: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
 
-class UnsubscribeRequest(_message.Message):
+class StopDigestMailsRequest(_message.Message):
     __slots__ = ("token", "form")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     FORM_FIELD_NUMBER: _ClassVar[int]
@@ -57,14 +57,14 @@ class UnsubscribeRequest(_message.Message):
     form: _httpbody_pb2.HttpBody
     def __init__(self, token: _Optional[str] = ..., form: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
 
-class UnsubscribeResponse(_message.Message):
+class StopDigestMailsResponse(_message.Message):
     __slots__ = ("status",)
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
-        status_unspecified: _ClassVar[UnsubscribeResponse.Status]
-        unsubscribed: _ClassVar[UnsubscribeResponse.Status]
-    status_unspecified: UnsubscribeResponse.Status
-    unsubscribed: UnsubscribeResponse.Status
+        status_unspecified: _ClassVar[StopDigestMailsResponse.Status]
+        unsubscribed: _ClassVar[StopDigestMailsResponse.Status]
+    status_unspecified: StopDigestMailsResponse.Status
+    unsubscribed: StopDigestMailsResponse.Status
     STATUS_FIELD_NUMBER: _ClassVar[int]
-    status: UnsubscribeResponse.Status
-    def __init__(self, status: _Optional[_Union[UnsubscribeResponse.Status, str]] = ...) -> None: ...
+    status: StopDigestMailsResponse.Status
+    def __init__(self, status: _Optional[_Union[StopDigestMailsResponse.Status, str]] = ...) -> None: ...

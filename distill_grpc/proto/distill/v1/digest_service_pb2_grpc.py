@@ -52,10 +52,10 @@ class DigestServiceStub:
                 request_serializer=distill_dot_v1_dot_digest__service__pb2.GetDigestFeedRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
-        self.Unsubscribe = channel.unary_unary(
-                '/distill.v1.DigestService/Unsubscribe',
-                request_serializer=distill_dot_v1_dot_digest__service__pb2.UnsubscribeRequest.SerializeToString,
-                response_deserializer=distill_dot_v1_dot_digest__service__pb2.UnsubscribeResponse.FromString,
+        self.StopDigestMails = channel.unary_unary(
+                '/distill.v1.DigestService/StopDigestMails',
+                request_serializer=distill_dot_v1_dot_digest__service__pb2.StopDigestMailsRequest.SerializeToString,
+                response_deserializer=distill_dot_v1_dot_digest__service__pb2.StopDigestMailsResponse.FromString,
                 _registered_method=True)
 
 
@@ -84,7 +84,7 @@ class DigestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Unsubscribe(self, request, context):
+    def StopDigestMails(self, request, context):
         """Stop the mails, by the one click that a mail program offers (RFC 8058).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -109,10 +109,10 @@ def add_DigestServiceServicer_to_server(servicer, server):
                     request_deserializer=distill_dot_v1_dot_digest__service__pb2.GetDigestFeedRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
-            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
-                    servicer.Unsubscribe,
-                    request_deserializer=distill_dot_v1_dot_digest__service__pb2.UnsubscribeRequest.FromString,
-                    response_serializer=distill_dot_v1_dot_digest__service__pb2.UnsubscribeResponse.SerializeToString,
+            'StopDigestMails': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopDigestMails,
+                    request_deserializer=distill_dot_v1_dot_digest__service__pb2.StopDigestMailsRequest.FromString,
+                    response_serializer=distill_dot_v1_dot_digest__service__pb2.StopDigestMailsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -208,7 +208,7 @@ class DigestService:
             _registered_method=True)
 
     @staticmethod
-    def Unsubscribe(request,
+    def StopDigestMails(request,
             target,
             options=(),
             channel_credentials=None,
@@ -221,9 +221,9 @@ class DigestService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/distill.v1.DigestService/Unsubscribe',
-            distill_dot_v1_dot_digest__service__pb2.UnsubscribeRequest.SerializeToString,
-            distill_dot_v1_dot_digest__service__pb2.UnsubscribeResponse.FromString,
+            '/distill.v1.DigestService/StopDigestMails',
+            distill_dot_v1_dot_digest__service__pb2.StopDigestMailsRequest.SerializeToString,
+            distill_dot_v1_dot_digest__service__pb2.StopDigestMailsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -106,7 +106,7 @@ class DataType(_message.Message):
     def __init__(self, type: _Optional[str] = ..., path_pattern: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Mapping[str, ParameterDoc]] = ..., requirements: _Optional[str] = ...) -> None: ...
 
 class SourceDoc(_message.Message):
-    __slots__ = ("name", "title", "description", "oauth_scopes", "token_type", "refresh_supported", "credentials", "settings", "limits")
+    __slots__ = ("name", "title", "description", "oauth_scopes", "token_type", "refresh_supported", "credentials", "settings", "limits", "central_tokens")
     class CredentialsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +130,7 @@ class SourceDoc(_message.Message):
     CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CENTRAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     name: str
     title: str
     description: str
@@ -139,7 +140,8 @@ class SourceDoc(_message.Message):
     credentials: _containers.ScalarMap[str, str]
     settings: _containers.ScalarMap[str, str]
     limits: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., oauth_scopes: _Optional[_Iterable[str]] = ..., token_type: _Optional[str] = ..., refresh_supported: _Optional[bool] = ..., credentials: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Iterable[str]] = ...) -> None: ...
+    central_tokens: bool
+    def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., description: _Optional[str] = ..., oauth_scopes: _Optional[_Iterable[str]] = ..., token_type: _Optional[str] = ..., refresh_supported: _Optional[bool] = ..., credentials: _Optional[_Mapping[str, str]] = ..., settings: _Optional[_Mapping[str, str]] = ..., limits: _Optional[_Iterable[str]] = ..., central_tokens: _Optional[bool] = ...) -> None: ...
 
 class GetCapabilitiesResponse(_message.Message):
     __slots__ = ("service", "version", "supported_data_types", "platform_requirements", "data_retention", "sync_behavior", "sources")
@@ -285,8 +287,23 @@ class GetMetadataResponse(_message.Message):
         storage_used: str
         summaries_generated: int
         def __init__(self, total_items: _Optional[int] = ..., storage_used: _Optional[str] = ..., summaries_generated: _Optional[int] = ...) -> None: ...
+    class Budget(_message.Message):
+        __slots__ = ("name", "unit", "limit", "left", "resets_at", "blocked_until")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        UNIT_FIELD_NUMBER: _ClassVar[int]
+        LIMIT_FIELD_NUMBER: _ClassVar[int]
+        LEFT_FIELD_NUMBER: _ClassVar[int]
+        RESETS_AT_FIELD_NUMBER: _ClassVar[int]
+        BLOCKED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        unit: str
+        limit: float
+        left: float
+        resets_at: _timestamp_pb2.Timestamp
+        blocked_until: _timestamp_pb2.Timestamp
+        def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., limit: _Optional[float] = ..., left: _Optional[float] = ..., resets_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., blocked_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class SourceStatus(_message.Message):
-        __slots__ = ("source", "state", "item_count", "last_success", "completeness", "error", "message", "retry_after")
+        __slots__ = ("source", "state", "item_count", "last_success", "completeness", "error", "message", "retry_after", "account", "warnings", "budgets")
         SOURCE_FIELD_NUMBER: _ClassVar[int]
         STATE_FIELD_NUMBER: _ClassVar[int]
         ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -295,6 +312,9 @@ class GetMetadataResponse(_message.Message):
         ERROR_FIELD_NUMBER: _ClassVar[int]
         MESSAGE_FIELD_NUMBER: _ClassVar[int]
         RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+        ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+        WARNINGS_FIELD_NUMBER: _ClassVar[int]
+        BUDGETS_FIELD_NUMBER: _ClassVar[int]
         source: str
         state: str
         item_count: int
@@ -303,7 +323,10 @@ class GetMetadataResponse(_message.Message):
         error: str
         message: str
         retry_after: _timestamp_pb2.Timestamp
-        def __init__(self, source: _Optional[str] = ..., state: _Optional[str] = ..., item_count: _Optional[int] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completeness: _Optional[float] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+        account: str
+        warnings: _containers.RepeatedScalarFieldContainer[str]
+        budgets: _containers.RepeatedCompositeFieldContainer[GetMetadataResponse.Budget]
+        def __init__(self, source: _Optional[str] = ..., state: _Optional[str] = ..., item_count: _Optional[int] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completeness: _Optional[float] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., budgets: _Optional[_Iterable[_Union[GetMetadataResponse.Budget, _Mapping]]] = ...) -> None: ...
     class LlmUsage(_message.Message):
         __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd")
         MODEL_FIELD_NUMBER: _ClassVar[int]

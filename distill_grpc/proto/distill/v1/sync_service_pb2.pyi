@@ -49,7 +49,7 @@ class GetSyncJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ...) -> None: ...
 
 class GetSyncJobResponse(_message.Message):
-    __slots__ = ("job_id", "status", "trigger", "queued_at", "started_at", "finished_at", "estimated_completion", "progress", "items_new", "items_updated", "sources")
+    __slots__ = ("job_id", "status", "trigger", "queued_at", "started_at", "finished_at", "estimated_completion", "progress", "items_new", "items_updated", "sources", "items_deleted")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         status_unspecified: _ClassVar[GetSyncJobResponse.Status]
@@ -67,7 +67,7 @@ class GetSyncJobResponse(_message.Message):
     failed: GetSyncJobResponse.Status
     skipped: GetSyncJobResponse.Status
     class SourceResult(_message.Message):
-        __slots__ = ("source", "status", "items_new", "items_updated", "parts_done", "parts_total", "parts_failed", "error", "message", "retry_after")
+        __slots__ = ("source", "status", "items_new", "items_updated", "parts_done", "parts_total", "parts_failed", "error", "message", "retry_after", "items_deleted")
         SOURCE_FIELD_NUMBER: _ClassVar[int]
         STATUS_FIELD_NUMBER: _ClassVar[int]
         ITEMS_NEW_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class GetSyncJobResponse(_message.Message):
         ERROR_FIELD_NUMBER: _ClassVar[int]
         MESSAGE_FIELD_NUMBER: _ClassVar[int]
         RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+        ITEMS_DELETED_FIELD_NUMBER: _ClassVar[int]
         source: str
         status: GetSyncJobResponse.Status
         items_new: int
@@ -88,7 +89,8 @@ class GetSyncJobResponse(_message.Message):
         error: str
         message: str
         retry_after: _timestamp_pb2.Timestamp
-        def __init__(self, source: _Optional[str] = ..., status: _Optional[_Union[GetSyncJobResponse.Status, str]] = ..., items_new: _Optional[int] = ..., items_updated: _Optional[int] = ..., parts_done: _Optional[int] = ..., parts_total: _Optional[int] = ..., parts_failed: _Optional[int] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+        items_deleted: int
+        def __init__(self, source: _Optional[str] = ..., status: _Optional[_Union[GetSyncJobResponse.Status, str]] = ..., items_new: _Optional[int] = ..., items_updated: _Optional[int] = ..., parts_done: _Optional[int] = ..., parts_total: _Optional[int] = ..., parts_failed: _Optional[int] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., items_deleted: _Optional[int] = ...) -> None: ...
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +102,7 @@ class GetSyncJobResponse(_message.Message):
     ITEMS_NEW_FIELD_NUMBER: _ClassVar[int]
     ITEMS_UPDATED_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_DELETED_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     status: GetSyncJobResponse.Status
     trigger: str
@@ -111,4 +114,5 @@ class GetSyncJobResponse(_message.Message):
     items_new: int
     items_updated: int
     sources: _containers.RepeatedCompositeFieldContainer[GetSyncJobResponse.SourceResult]
-    def __init__(self, job_id: _Optional[str] = ..., status: _Optional[_Union[GetSyncJobResponse.Status, str]] = ..., trigger: _Optional[str] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_completion: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[float] = ..., items_new: _Optional[int] = ..., items_updated: _Optional[int] = ..., sources: _Optional[_Iterable[_Union[GetSyncJobResponse.SourceResult, _Mapping]]] = ...) -> None: ...
+    items_deleted: int
+    def __init__(self, job_id: _Optional[str] = ..., status: _Optional[_Union[GetSyncJobResponse.Status, str]] = ..., trigger: _Optional[str] = ..., queued_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_completion: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[float] = ..., items_new: _Optional[int] = ..., items_updated: _Optional[int] = ..., sources: _Optional[_Iterable[_Union[GetSyncJobResponse.SourceResult, _Mapping]]] = ..., items_deleted: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,198 @@
+"""What the roles stand on: opened and closed in one place."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from distill_grpc.auth import LocalIssuer
+from distill_grpc.db.engine import create_engine
+from distill_grpc.encryption import Keyring
+from distill_grpc.feed import keys
+from distill_grpc.feed.budgets import PostgresBudgets
+from distill_grpc.feed.digesting import Digester
+from distill_grpc.feed.link_tokens import LinkTokens
+from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.sealing import Vault
+from distill_grpc.feed.store import state
+from distill_grpc.feed.tokens import TokenKeeper
+from distill_grpc.jobs.queue import JobQueue
+from distill_grpc.key_files import KeyFileError
+from distill_grpc.llm.base import Summariser
+from distill_grpc.llm.chat import Chat, Prices
+from distill_grpc.llm.offline import OfflineSummariser
+from distill_grpc.llm.openai import OpenAiSummariser
+from distill_grpc.settings import Settings, SettingsError
+from distill_grpc.sources import registry
+from distill_grpc.sources.http import HttpClient
+from distill_grpc.sources.registry import OwnInstance, Registry
+from distill_grpc.sources.token_service import TokenService
+
+VERSION = version("distill")
+# Seconds that what is not asked by a caller waits for a connection: it has time.
+PATIENCE = 15.0
+# Connections beside the pool, opened when they are first needed.
+BUDGET_CONNECTIONS = 2
+RENEWAL_CONNECTIONS = 4
+# How long a token lives by which a worker reads this service as one of its users.
+OWN_TOKEN = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both the core and the worker stand on."""
+
+    engine: AsyncEngine
+    queue: JobQueue
+    sources: Registry
+    policy: Policy
+    tokens: TokenKeeper
+    summariser: Summariser
+    http: HttpClient
+
+    @property
+    def digester(self) -> Digester:
+        """What makes summaries."""
+        return Digester(
+            engine=self.engine,
+            summariser=self.summariser,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
+        )
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncIterator[Parts]:
+    """Opens what both roles stand on, and closes it."""
+    if settings.database_url is None:
+        raise SettingsError("DISTILL_DATABASE_URL: no database was started")
+    async with AsyncExitStack() as stack:
+        engine = create_engine(settings.database_url, pool_timeout=pool_timeout)
+        stack.push_async_callback(engine.dispose)
+        http = HttpClient(
+            allow_private_addresses=settings.allow_private_addresses,
+            user_agent=f"Distill/{VERSION} (feed reader; self-hosted)",
+        )
+        stack.push_async_callback(http.close)
+        with one_line("DISTILL_SOURCES"):
+            sources = registry.build(
+                settings.sources,
+                mock=settings.mock,
+                http=http,
+                budgets=PostgresBudgets(_side_engine(settings, stack, BUDGET_CONNECTIONS)),
+                api_urls=settings.api_urls,
+                google_token_url=settings.google_token_url,
+                own=_own_instance(settings, http),
+            )
+        stack.push_async_callback(sources.close)
+        with one_line("DISTILL_ENCRYPTION_KEYS"):
+            vault = Vault(Keyring.load(settings.encryption_keys, settings.data_dir))
+            await keys.require_all(engine, vault.keyring)
+        yield Parts(
+            engine=engine,
+            queue=JobQueue(settings.database_url),
+            sources=sources,
+            policy=build_policy(settings),
+            tokens=TokenKeeper(
+                engine=engine,
+                patient=_side_engine(settings, stack, RENEWAL_CONNECTIONS),
+                vault=vault,
+                http=http.trusting(*_token_urls(sources)),
+                guarded=http,
+                service=_token_service(settings, http),
+            ),
+            summariser=_summariser(settings, stack),
+            http=http,
+        )
+
+
+def _own_instance(settings: Settings, http: HttpClient) -> OwnInstance | None:
+    """This service as its own users see it; None where users are another issuer's.
+
+    Only where every user is the local issuer's does a user's id say which account they have.
+    """
+    if settings.jwt_jwks_url or not settings.local_issuer:
+        return None
+    with one_line("DISTILL_DATA_DIR"):
+        issuer = LocalIssuer.load(settings.data_dir)
+
+    def token(user: str) -> str:
+        return issuer.issue(user_id=user, email=None, expires_in=OWN_TOKEN)
+
+    url = public_url(settings)
+    return OwnInstance(url=url, http=http.trusting(url), token=token)
+
+
+def _side_engine(settings: Settings, stack: AsyncExitStack, size: int) -> AsyncEngine:
+    """Connections that wait for others, so that these do not keep the pool from everybody else."""
+    engine = create_engine(settings.database_url or "", pool_size=size, pool_timeout=PATIENCE)
+    stack.push_async_callback(engine.dispose)
+    return engine
+
+
+def _summariser(settings: Settings, stack: AsyncExitStack) -> Summariser:
+    if settings.summary_model is None:
+        return OfflineSummariser()
+    chat = Chat.open(
+        api_key=settings.openai_api_key,
+        base_url=settings.openai_base_url,
+        model=settings.summary_model,
+        prices=Prices(settings.llm_input_price, settings.llm_output_price),
+    )
+    stack.push_async_callback(chat.close)
+    return OpenAiSummariser(chat)
+
+
+def _token_urls(sources: Registry) -> list[str]:
+    flows = [source.info.oauth for source in sources.values()]
+    return [flow.token_url for flow in flows if flow is not None and flow.token_url is not None]
+
+
+def _token_service(settings: Settings, http: HttpClient) -> TokenService | None:
+    if settings.token_service_url is None or settings.service_jwt is None:
+        return None
+    return TokenService(
+        http.trusting(settings.token_service_url),
+        settings.token_service_url,
+        settings.service_jwt.get_secret_value(),
+    )
+
+
+def build_policy(settings: Settings) -> Policy:
+    """The numbers that the rules of the feed go by."""
+    return Policy(
+        sync_frequency=settings.sync_frequency,
+        sync_min_interval=settings.sync_min_interval,
+        raw_retention=settings.raw_retention,
+        summary_retention=settings.summary_retention,
+        llm_daily_tokens=settings.llm_daily_tokens,
+        connects_by_itself=settings.mock,
+    )
+
+
+async def load_link_tokens(engine: AsyncEngine) -> LinkTokens:
+    """What makes secret addresses, by a key that all processes share."""
+    async with engine.begin() as connection:
+        key = await state.get_or_insert_value(
+            connection, state.LINK_TOKEN_KEY, secrets.token_bytes(32)
+        )
+    return LinkTokens(key)
+
+
+def public_url(settings: Settings) -> str:
+    """Where the world finds the REST door."""
+    return settings.public_url or f"http://{settings.http_address}"
+
+
+@contextmanager
+def one_line(name: str) -> Iterator[None]:
+    """Faults of what a setting says become the one line that stops the start."""
+    try:
+        yield
+    except (ValueError, OSError, KeyFileError) as error:
+        raise SettingsError(f"{name}: {error}") from None
