@@ -42,6 +42,8 @@ BUDGET_CONNECTIONS = 2
 RENEWAL_CONNECTIONS = 4
 # How long a token lives by which a worker reads this service as one of its users.
 OWN_TOKEN = timedelta(minutes=5)
+# Where a door that listens on every address is found on its own machine.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- listens nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,19 @@ def _own_instance(settings: Settings, http: HttpClient) -> OwnInstance | None:
 
     Only where every user is the local issuer's does a user's id say which account they have.
     """
-    if settings.jwt_jwks_url or not settings.local_issuer:
+    host, _, port = settings.http_address.rpartition(":")
+    if settings.mock or settings.jwt_jwks_url or not settings.local_issuer:
         return None
+    if settings.public_url is None and port == "0":
+        return None  # nobody knows yet where the door will be
     with one_line("DISTILL_DATA_DIR"):
         issuer = LocalIssuer.load(settings.data_dir)
 
     def token(user: str) -> str:
         return issuer.issue(user_id=user, email=None, expires_in=OWN_TOKEN)
 
-    url = public_url(settings)
+    here = _LOOPBACK.get(host, host)
+    url = settings.public_url or f"http://{here}:{port}"
     return OwnInstance(url=url, http=http.trusting(url), token=token)
 
 
