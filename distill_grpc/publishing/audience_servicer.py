@@ -25,17 +25,17 @@ class AudienceServicer:
     addresses: feeds.Addresses
     links: SubscriptionLinks
 
-    async def get_rss_feed(self, request: pb.GetFeedRequest, _call: Call) -> HttpBody:
+    async def get_rss_feed(self, request: pb.GetRssFeedRequest, _call: Call) -> HttpBody:
         """See the contract."""
-        return await self._feed(request, "rss")
+        return await self._feed(request.creator_id, "rss")
 
-    async def get_atom_feed(self, request: pb.GetFeedRequest, _call: Call) -> HttpBody:
+    async def get_atom_feed(self, request: pb.GetAtomFeedRequest, _call: Call) -> HttpBody:
         """See the contract."""
-        return await self._feed(request, "atom")
+        return await self._feed(request.creator_id, "atom")
 
-    async def get_json_feed(self, request: pb.GetFeedRequest, _call: Call) -> HttpBody:
+    async def get_json_feed(self, request: pb.GetJsonFeedRequest, _call: Call) -> HttpBody:
         """See the contract."""
-        return await self._feed(request, "json")
+        return await self._feed(request.creator_id, "json")
 
     async def show_unsubscription(
         self, request: pb.ShowUnsubscriptionRequest, _call: Call
@@ -70,9 +70,9 @@ class AudienceServicer:
             response.days.add(**{**asdict(day), "date": day.date.isoformat()})
         return response
 
-    async def _feed(self, request: pb.GetFeedRequest, kind: str) -> HttpBody:
+    async def _feed(self, creator_id: str, kind: str) -> HttpBody:
         async with self.engine.connect() as connection:
             data, content_type = await feeds.read(
-                connection, self.addresses, UUID(request.creator_id), kind
+                connection, self.addresses, UUID(creator_id), kind
             )
         return HttpBody(content_type=content_type, data=data)

@@ -116,9 +116,9 @@ def publishing_requests(
         f"{package}.SubscriptionService/ListSubscriptions": subscriptions.ListSubscriptionsRequest(
             user_id=user
         ),
-        f"{package}.AudienceService/GetRssFeed": audience.GetFeedRequest(creator_id=creator),
-        f"{package}.AudienceService/GetAtomFeed": audience.GetFeedRequest(creator_id=creator),
-        f"{package}.AudienceService/GetJsonFeed": audience.GetFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetRssFeed": audience.GetRssFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetAtomFeed": audience.GetAtomFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetJsonFeed": audience.GetJsonFeedRequest(creator_id=creator),
         f"{package}.AudienceService/ShowUnsubscription": audience.ShowUnsubscriptionRequest(
             token="unknown"
         ),

@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,distill/publishing/v1/audience_service.proto\x12\x15\x64istill.publishing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\".\n\x0eGetFeedRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"6\n\x19ShowUnsubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"W\n\x16\x45ndSubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"_\n\x0fGetStatsRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x04\x64\x61ys\x18\x02 \x01(\x05\x42\x12\xbaH\x07\x1a\x05\x18\xee\x02(\x01\xb2\xbb\x18\x04\n\x02\x33\x30H\x00\x88\x01\x01\x42\x07\n\x05_days\"\xa8\x03\n\x05Stats\x12\x12\n\ncreator_id\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x01(\x05\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\x12.\n\x04\x64\x61ys\x18\x04 \x03(\x0b\x32 .distill.publishing.v1.Stats.Day\x12;\n\ndeliveries\x18\x05 \x01(\x0b\x32\'.distill.publishing.v1.Stats.Deliveries\x1ar\n\x03\x44\x61y\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x01(\x05\x12\x0f\n\x07readers\x18\x03 \x01(\x05\x12\x12\n\nsubscribed\x18\x04 \x01(\x05\x12\x14\n\x0cunsubscribed\x18\x05 \x01(\x05\x12\x13\n\x0bsubscribers\x18\x06 \x01(\x05\x1a\x85\x01\n\nDeliveries\x12\x0f\n\x07pending\x18\x01 \x01(\x05\x12\x0c\n\x04sent\x18\x02 \x01(\x05\x12\x0e\n\x06logged\x18\x03 \x01(\x05\x12\x0f\n\x07refused\x18\x04 \x01(\x05\x12\x12\n\nsuppressed\x18\x05 \x01(\x05\x12\x11\n\tcancelled\x18\x06 \x01(\x05\x12\x10\n\x08given_up\x18\x07 \x01(\x05\x32\xc6\x06\n\x0f\x41udienceService\x12\x82\x01\n\nGetRssFeed\x12%.distill.publishing.v1.GetFeedRequest\x1a\x14.google.api.HttpBody\"7\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02(\x12&/api/v1/creators/{creator_id}/feed.rss\x12\x84\x01\n\x0bGetAtomFeed\x12%.distill.publishing.v1.GetFeedRequest\x1a\x14.google.api.HttpBody\"8\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02)\x12\'/api/v1/creators/{creator_id}/feed.atom\x12\x84\x01\n\x0bGetJsonFeed\x12%.distill.publishing.v1.GetFeedRequest\x1a\x14.google.api.HttpBody\"8\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02)\x12\'/api/v1/creators/{creator_id}/feed.json\x12\x8a\x01\n\x12ShowUnsubscription\x12\x30.distill.publishing.v1.ShowUnsubscriptionRequest\x1a\x14.google.api.HttpBody\",\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/unsubscribe/{token}\x12\x8a\x01\n\x0f\x45ndSubscription\x12-.distill.publishing.v1.EndSubscriptionRequest\x1a\x14.google.api.HttpBody\"2\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02#\"\x1b/api/v1/unsubscribe/{token}:\x04\x66orm\x12\x85\x01\n\x08GetStats\x12&.distill.publishing.v1.GetStatsRequest\x1a\x1c.distill.publishing.v1.Stats\"3\xaa\xbb\x18\x04\x12\x02\x12\x0b\x82\xd3\xe4\x93\x02%\x12#/api/v1/creators/{creator_id}/statsBQ\n\x19\x64\x65v.distill.publishing.v1P\x01Z2distill.dev/gen/distill/publishing/v1;publishingv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,distill/publishing/v1/audience_service.proto\x12\x15\x64istill.publishing.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"1\n\x11GetRssFeedRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"2\n\x12GetAtomFeedRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"2\n\x12GetJsonFeedRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"6\n\x19ShowUnsubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\"W\n\x16\x45ndSubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"_\n\x0fGetStatsRequest\x12\x1c\n\ncreator_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12%\n\x04\x64\x61ys\x18\x02 \x01(\x05\x42\x12\xbaH\x07\x1a\x05\x18\xee\x02(\x01\xb2\xbb\x18\x04\n\x02\x33\x30H\x00\x88\x01\x01\x42\x07\n\x05_days\"\xa8\x03\n\x05Stats\x12\x12\n\ncreator_id\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x01(\x05\x12\x13\n\x0bsubscribers\x18\x03 \x01(\x05\x12.\n\x04\x64\x61ys\x18\x04 \x03(\x0b\x32 .distill.publishing.v1.Stats.Day\x12;\n\ndeliveries\x18\x05 \x01(\x0b\x32\'.distill.publishing.v1.Stats.Deliveries\x1ar\n\x03\x44\x61y\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\r\n\x05views\x18\x02 \x01(\x05\x12\x0f\n\x07readers\x18\x03 \x01(\x05\x12\x12\n\nsubscribed\x18\x04 \x01(\x05\x12\x14\n\x0cunsubscribed\x18\x05 \x01(\x05\x12\x13\n\x0bsubscribers\x18\x06 \x01(\x05\x1a\x85\x01\n\nDeliveries\x12\x0f\n\x07pending\x18\x01 \x01(\x05\x12\x0c\n\x04sent\x18\x02 \x01(\x05\x12\x0e\n\x06logged\x18\x03 \x01(\x05\x12\x0f\n\x07refused\x18\x04 \x01(\x05\x12\x12\n\nsuppressed\x18\x05 \x01(\x05\x12\x11\n\tcancelled\x18\x06 \x01(\x05\x12\x10\n\x08given_up\x18\x07 \x01(\x05\x32\xd1\x06\n\x0f\x41udienceService\x12\x85\x01\n\nGetRssFeed\x12(.distill.publishing.v1.GetRssFeedRequest\x1a\x14.google.api.HttpBody\"7\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02(\x12&/api/v1/creators/{creator_id}/feed.rss\x12\x88\x01\n\x0bGetAtomFeed\x12).distill.publishing.v1.GetAtomFeedRequest\x1a\x14.google.api.HttpBody\"8\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02)\x12\'/api/v1/creators/{creator_id}/feed.atom\x12\x88\x01\n\x0bGetJsonFeed\x12).distill.publishing.v1.GetJsonFeedRequest\x1a\x14.google.api.HttpBody\"8\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02)\x12\'/api/v1/creators/{creator_id}/feed.json\x12\x8a\x01\n\x12ShowUnsubscription\x12\x30.distill.publishing.v1.ShowUnsubscriptionRequest\x1a\x14.google.api.HttpBody\",\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/unsubscribe/{token}\x12\x8a\x01\n\x0f\x45ndSubscription\x12-.distill.publishing.v1.EndSubscriptionRequest\x1a\x14.google.api.HttpBody\"2\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02#\"\x1b/api/v1/unsubscribe/{token}:\x04\x66orm\x12\x85\x01\n\x08GetStats\x12&.distill.publishing.v1.GetStatsRequest\x1a\x1c.distill.publishing.v1.Stats\"3\xaa\xbb\x18\x04\x12\x02\x12\x0b\x82\xd3\xe4\x93\x02%\x12#/api/v1/creators/{creator_id}/statsBQ\n\x19\x64\x65v.distill.publishing.v1P\x01Z2distill.dev/gen/distill/publishing/v1;publishingv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'distill.publishing.v1.audie
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031dev.distill.publishing.v1P\001Z2distill.dev/gen/distill/publishing/v1;publishingv1'
-  _globals['_GETFEEDREQUEST'].fields_by_name['creator_id']._loaded_options = None
-  _globals['_GETFEEDREQUEST'].fields_by_name['creator_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETRSSFEEDREQUEST'].fields_by_name['creator_id']._loaded_options = None
+  _globals['_GETRSSFEEDREQUEST'].fields_by_name['creator_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETATOMFEEDREQUEST'].fields_by_name['creator_id']._loaded_options = None
+  _globals['_GETATOMFEEDREQUEST'].fields_by_name['creator_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETJSONFEEDREQUEST'].fields_by_name['creator_id']._loaded_options = None
+  _globals['_GETJSONFEEDREQUEST'].fields_by_name['creator_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SHOWUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_SHOWUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_ENDSUBSCRIPTIONREQUEST'].fields_by_name['token']._loaded_options = None
@@ -59,20 +63,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIENCESERVICE'].methods_by_name['EndSubscription']._serialized_options = b'\252\273\030\005\010\001\022\001\013\202\323\344\223\002#\"\033/api/v1/unsubscribe/{token}:\004form'
   _globals['_AUDIENCESERVICE'].methods_by_name['GetStats']._loaded_options = None
   _globals['_AUDIENCESERVICE'].methods_by_name['GetStats']._serialized_options = b'\252\273\030\004\022\002\022\013\202\323\344\223\002%\022#/api/v1/creators/{creator_id}/stats'
-  _globals['_GETFEEDREQUEST']._serialized_start=183
-  _globals['_GETFEEDREQUEST']._serialized_end=229
-  _globals['_SHOWUNSUBSCRIPTIONREQUEST']._serialized_start=231
-  _globals['_SHOWUNSUBSCRIPTIONREQUEST']._serialized_end=285
-  _globals['_ENDSUBSCRIPTIONREQUEST']._serialized_start=287
-  _globals['_ENDSUBSCRIPTIONREQUEST']._serialized_end=374
-  _globals['_GETSTATSREQUEST']._serialized_start=376
-  _globals['_GETSTATSREQUEST']._serialized_end=471
-  _globals['_STATS']._serialized_start=474
-  _globals['_STATS']._serialized_end=898
-  _globals['_STATS_DAY']._serialized_start=648
-  _globals['_STATS_DAY']._serialized_end=762
-  _globals['_STATS_DELIVERIES']._serialized_start=765
-  _globals['_STATS_DELIVERIES']._serialized_end=898
-  _globals['_AUDIENCESERVICE']._serialized_start=901
-  _globals['_AUDIENCESERVICE']._serialized_end=1739
+  _globals['_GETRSSFEEDREQUEST']._serialized_start=183
+  _globals['_GETRSSFEEDREQUEST']._serialized_end=232
+  _globals['_GETATOMFEEDREQUEST']._serialized_start=234
+  _globals['_GETATOMFEEDREQUEST']._serialized_end=284
+  _globals['_GETJSONFEEDREQUEST']._serialized_start=286
+  _globals['_GETJSONFEEDREQUEST']._serialized_end=336
+  _globals['_SHOWUNSUBSCRIPTIONREQUEST']._serialized_start=338
+  _globals['_SHOWUNSUBSCRIPTIONREQUEST']._serialized_end=392
+  _globals['_ENDSUBSCRIPTIONREQUEST']._serialized_start=394
+  _globals['_ENDSUBSCRIPTIONREQUEST']._serialized_end=481
+  _globals['_GETSTATSREQUEST']._serialized_start=483
+  _globals['_GETSTATSREQUEST']._serialized_end=578
+  _globals['_STATS']._serialized_start=581
+  _globals['_STATS']._serialized_end=1005
+  _globals['_STATS_DAY']._serialized_start=755
+  _globals['_STATS_DAY']._serialized_end=869
+  _globals['_STATS_DELIVERIES']._serialized_start=872
+  _globals['_STATS_DELIVERIES']._serialized_end=1005
+  _globals['_AUDIENCESERVICE']._serialized_start=1008
+  _globals['_AUDIENCESERVICE']._serialized_end=1857
 # @@protoc_insertion_point(module_scope)

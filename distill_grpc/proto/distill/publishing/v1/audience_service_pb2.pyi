@@ -11,7 +11,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class GetFeedRequest(_message.Message):
+class GetRssFeedRequest(_message.Message):
+    __slots__ = ("creator_id",)
+    CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
+    creator_id: str
+    def __init__(self, creator_id: _Optional[str] = ...) -> None: ...
+
+class GetAtomFeedRequest(_message.Message):
+    __slots__ = ("creator_id",)
+    CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
+    creator_id: str
+    def __init__(self, creator_id: _Optional[str] = ...) -> None: ...
+
+class GetJsonFeedRequest(_message.Message):
     __slots__ = ("creator_id",)
     CREATOR_ID_FIELD_NUMBER: _ClassVar[int]
     creator_id: str

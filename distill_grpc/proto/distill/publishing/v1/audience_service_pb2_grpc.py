@@ -39,17 +39,17 @@ class AudienceServiceStub:
         """
         self.GetRssFeed = channel.unary_unary(
                 '/distill.publishing.v1.AudienceService/GetRssFeed',
-                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetRssFeedRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.GetAtomFeed = channel.unary_unary(
                 '/distill.publishing.v1.AudienceService/GetAtomFeed',
-                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetAtomFeedRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.GetJsonFeed = channel.unary_unary(
                 '/distill.publishing.v1.AudienceService/GetJsonFeed',
-                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+                request_serializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetJsonFeedRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
         self.ShowUnsubscription = channel.unary_unary(
@@ -121,17 +121,17 @@ def add_AudienceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetRssFeed': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRssFeed,
-                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.FromString,
+                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetRssFeedRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetAtomFeed': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAtomFeed,
-                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.FromString,
+                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetAtomFeedRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetJsonFeed': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJsonFeed,
-                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.FromString,
+                    request_deserializer=distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetJsonFeedRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'ShowUnsubscription': grpc.unary_unary_rpc_method_handler(
@@ -176,7 +176,7 @@ class AudienceService:
             request,
             target,
             '/distill.publishing.v1.AudienceService/GetRssFeed',
-            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetRssFeedRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
@@ -203,7 +203,7 @@ class AudienceService:
             request,
             target,
             '/distill.publishing.v1.AudienceService/GetAtomFeed',
-            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetAtomFeedRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
@@ -230,7 +230,7 @@ class AudienceService:
             request,
             target,
             '/distill.publishing.v1.AudienceService/GetJsonFeed',
-            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetFeedRequest.SerializeToString,
+            distill_dot_publishing_dot_v1_dot_audience__service__pb2.GetJsonFeedRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
