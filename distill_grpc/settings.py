@@ -35,6 +35,7 @@ _SECRET = frozenset(
         "redis_url",
         "openai_api_key",
         "smtp_url",
+        "amqp_url",
         "service_jwt",
         "token_service_url",
         "github_api_url",
@@ -205,6 +206,19 @@ class Settings(BaseSettings):
         "logged (recipient masked), not sent",
     )
     mail_from: str = Field("distill@localhost", description="the sender of mail")
+    mails_per_second: float = Field(
+        10.0, gt=0, le=10_000, description="mails about posts that one worker sends in a second"
+    )
+    websub_hub: OptionalText = Field(
+        None,
+        description="the WebSub hub that creators' feeds name and that is told of new posts; unset: none",
+    )
+    amqp_url: OptionalText = Field(
+        None,
+        repr=False,
+        description="RabbitMQ for the publishing platform's jobs, `amqp://user:password@host:5672/`; "
+        "unset: the PostgreSQL queue",
+    )
     allow_private_addresses: Flag = Field(
         False, description="`1`: user-given URLs may point at private or loopback addresses"
     )
@@ -280,7 +294,15 @@ class Settings(BaseSettings):
             raise ValueError("must be a mail server's address, smtp://user:password@host:587")
         return value
 
-    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url")
+    @field_validator("amqp_url")
+    @classmethod
+    def _check_amqp(cls, value: str | None) -> str | None:
+        parts = urlsplit(value) if value is not None else None
+        if parts is not None and (parts.scheme not in {"amqp", "amqps"} or not parts.hostname):
+            raise ValueError("must be a RabbitMQ address, amqp://user:password@host:5672/")
+        return value
+
+    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url", "websub_hub")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:

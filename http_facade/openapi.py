@@ -27,7 +27,8 @@ def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for rpc in rpcs:
-        paths.setdefault(rpc.path, {})[rpc.http_method.lower()] = _operation(rpc, schemas)
+        operation = {"operationId": _operation_id(rpc, rpcs), **_operation(rpc, schemas)}
+        paths.setdefault(rpc.path, {})[rpc.http_method.lower()] = operation
     services = {rpc.service.full_name: rpc.service for rpc in rpcs}
     return {
         "openapi": "3.1.0",
@@ -55,10 +56,15 @@ def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
     }
 
 
+def _operation_id(rpc: Rpc, rpcs: Sequence[Rpc]) -> str:
+    """Its name; where several services have one of that name, with the service before it."""
+    alike = sum(other.name == rpc.name for other in rpcs)
+    return rpc.name if alike == 1 else f"{rpc.service.name}{rpc.name}"
+
+
 def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     text = rpc.doc + (f"\n\n{rpc.requirements}." if rpc.requirements else "")
     operation: dict[str, Any] = {
-        "operationId": rpc.name,
         "tags": [rpc.service.name],
         "summary": text.partition(". ")[0].partition("\n")[0].rstrip("."),
         "description": text,

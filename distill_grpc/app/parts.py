@@ -6,10 +6,12 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from distill_grpc.auth import LocalIssuer
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import keys
@@ -30,7 +32,7 @@ from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.settings import Settings, SettingsError
 from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
-from distill_grpc.sources.registry import Registry
+from distill_grpc.sources.registry import OwnInstance, Registry
 from distill_grpc.sources.token_service import TokenService
 
 VERSION = version("distill")
@@ -39,6 +41,10 @@ PATIENCE = 15.0
 # Connections beside the pool, opened when they are first needed.
 BUDGET_CONNECTIONS = 2
 RENEWAL_CONNECTIONS = 4
+# How long a token lives by which a worker reads this service as one of its users.
+OWN_TOKEN = timedelta(minutes=5)
+# Where a door that listens on every address is found on its own machine.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- listens nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Parts:
     policy: Policy
     tokens: TokenKeeper
     summariser: Summariser
+    http: HttpClient
     pushing: Pushing | None = None  # None: no platform can reach this service
 
     @property
@@ -84,6 +91,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
                 budgets=PostgresBudgets(_side_engine(settings, stack, BUDGET_CONNECTIONS)),
                 api_urls=settings.api_urls,
                 google_token_url=settings.google_token_url,
+                own=_own_instance(settings, http),
             )
         stack.push_async_callback(sources.close)
         with one_line("DISTILL_ENCRYPTION_KEYS"):
@@ -103,8 +111,30 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
                 service=_token_service(settings, http),
             ),
             summariser=_summariser(settings, stack),
+            http=http,
             pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
         )
+
+
+def _own_instance(settings: Settings, http: HttpClient) -> OwnInstance | None:
+    """This service as its own users see it; None where users are another issuer's.
+
+    Only where every user is the local issuer's does a user's id say which account they have.
+    """
+    host, _, port = settings.http_address.rpartition(":")
+    if settings.mock or settings.jwt_jwks_url or not settings.local_issuer:
+        return None
+    if settings.public_url is None and port == "0":
+        return None  # nobody knows yet where the door will be
+    with one_line("DISTILL_DATA_DIR"):
+        issuer = LocalIssuer.load(settings.data_dir)
+
+    def token(user: str) -> str:
+        return issuer.issue(user_id=user, email=None, expires_in=OWN_TOKEN)
+
+    here = _LOOPBACK.get(host, host)
+    url = settings.public_url or f"http://{here}:{port}"
+    return OwnInstance(url=url, http=http.trusting(url), token=token)
 
 
 def _side_engine(settings: Settings, stack: AsyncExitStack, size: int) -> AsyncEngine:

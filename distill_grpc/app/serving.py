@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from ipaddress import ip_address
 import structlog
 
 from distill_grpc import clock
+from distill_grpc.app.audience import build_addresses, build_links
 from distill_grpc.app.guards import build_limiter, build_limits, build_verifiers, trusted_proxies
 from distill_grpc.app.parts import (
     VERSION,
@@ -35,6 +37,8 @@ from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.feed.webhook_servicer import WebhookServicer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.openai import OpenAiSummariser
+from distill_grpc.publishing.analytics import EventRecorder
+from distill_grpc.publishing.audience_servicer import AudienceServicer
 from distill_grpc.publishing.comment_servicer import CommentServicer
 from distill_grpc.publishing.limits import Limits
 from distill_grpc.publishing.passwords import Passwords
@@ -89,7 +93,9 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     links=links,
                     limiter=limiter,
                 ),
-                **_publishing_servicers(parts, issuer, limits, stack),
+                **_publishing_servicers(
+                    settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
+                ),
             },
         )
 
@@ -163,9 +169,17 @@ def _servicers(
 
 
 def _publishing_servicers(
-    parts: Parts, issuer: LocalIssuer, limits: Limits, stack: AsyncExitStack
+    settings: Settings,
+    parts: Parts,
+    *,
+    issuer: LocalIssuer,
+    links: LinkTokens,
+    limits: Limits,
+    stack: AsyncExitStack,
 ) -> dict[str, object]:
     """The services of the publishing platform by their full names."""
+    events = EventRecorder(parts.engine)
+    stack.push_async_callback(_end, asyncio.create_task(events.run()))
     hashing = BoundedThreads("passwords")
     rendering = BoundedThreads("rendering")
     for threads in (hashing, rendering):
@@ -173,10 +187,18 @@ def _publishing_servicers(
     package = "distill.publishing.v1"
     return {
         f"{package}.UserService": UserServicer(parts.engine, Passwords(hashing), issuer, limits),
-        f"{package}.PostService": PostServicer(parts.engine, rendering),
+        f"{package}.PostService": PostServicer(parts.engine, rendering, events),
         f"{package}.CommentService": CommentServicer(parts.engine, rendering),
         f"{package}.SubscriptionService": SubscriptionServicer(parts.engine),
+        f"{package}.AudienceService": AudienceServicer(
+            parts.engine, build_addresses(settings), build_links(links)
+        ),
     }
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def service_name(settings: Settings, sources: Mapping[str, object]) -> str:

@@ -24,7 +24,6 @@ from distill_grpc.jobs import queue as jobs
 from distill_grpc.mail.base import Mailer
 from distill_grpc.mail.logged import LogMailer
 from distill_grpc.mail.smtp import SmtpMailer
-from distill_grpc.publishing import posts
 from distill_grpc.rpc.idempotency import KEPT
 from distill_grpc.settings import Settings
 
@@ -86,10 +85,6 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
-    async def publish_due() -> None:
-        async with parts.engine.begin() as connection:
-            await posts.publish_due(connection, clock.utc_now())
-
     async def forget_replies() -> None:
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
@@ -100,7 +95,6 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
         (MAIL_TICK, "mail", post.send_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
-        (SCHEDULE_TICK, "publication", publish_due),
         (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
     if parts.pushing is not None:

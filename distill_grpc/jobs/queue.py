@@ -69,8 +69,11 @@ class JobQueue:
         )
         self._app = procrastinate.App(connector=self._connector)
 
-    def handle(self, name: str, handler: Handler) -> None:
-        """Says what does the jobs of that name: `handler(**arguments)`."""
+    def handle(self, name: str, handler: Handler, *, retries: int = 0) -> None:
+        """Says what does the jobs of that name: `handler(**arguments)`.
+
+        One that fails is tried again so often, after 2, 4, 8, … seconds.
+        """
 
         async def run(context: JobContext, /, **arguments: Any) -> None:
             with structlog.contextvars.bound_contextvars(
@@ -78,20 +81,22 @@ class JobQueue:
             ):
                 await handler(**arguments)
 
-        self._app.task(name=name, pass_context=True)(run)
+        retry = procrastinate.RetryStrategy(max_attempts=retries, exponential_wait=2)
+        self._app.task(name=name, pass_context=True, retry=retry if retries else False)(run)
 
     async def enqueue(
         self, connection: AsyncConnection, name: str, jobs: Sequence[Mapping[str, Any]]
     ) -> None:
         """Enqueues jobs of one name inside the transaction of `connection`.
 
-        The request id of the caller goes along, so that the job's log lines carry it too.
+        The request id of the caller goes along, so that the job's log lines carry it too; a job that
+        names one keeps it.
         """
         if not jobs:
             return
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         deferrer = self._app.configure_task(name, connection=await driver_connection(connection))
-        await deferrer.batch_defer_async(*({**job, "request_id": request_id} for job in jobs))
+        await deferrer.batch_defer_async(*({"request_id": request_id, **job} for job in jobs))
 
     async def oldest_waiting(
         self, connection: AsyncConnection, name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from email.message import EmailMessage
 from typing import Protocol
 
@@ -10,8 +11,16 @@ class MailDelayed(Exception):  # noqa: N818 -- an outcome
     """The message was not taken; trying again later helps."""
 
 
+class MailServerAway(MailDelayed):
+    """No mail can be handed over at the moment, whoever it is for."""
+
+
 class MailRefused(Exception):  # noqa: N818 -- an outcome
     """The message, or its recipient, is refused for good; trying again does harm."""
+
+
+class RecipientRefused(MailRefused):
+    """The recipient's address takes no mail; nothing more should be sent to it."""
 
 
 class Mailer(Protocol):
@@ -22,6 +31,10 @@ class Mailer(Protocol):
 
         A message may arrive twice where a server falls silent after taking it; the `Message-ID` tells.
         """
+        ...
+
+    def session(self) -> AbstractAsyncContextManager[Mailer]:
+        """A mailer for many messages, one after the other, over one connection where it can be."""
         ...
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 
 import structlog
@@ -22,3 +24,8 @@ class LogMailer:
             to=masked(str(message["To"])),
             message_id=str(message["Message-ID"]),
         )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[LogMailer]:
+        """See `Mailer`."""
+        yield self

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -10,7 +13,13 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 import structlog
 
-from distill_grpc.mail.base import MailDelayed, MailRefused, masked
+from distill_grpc.mail.base import (
+    MailDelayed,
+    MailRefused,
+    MailServerAway,
+    RecipientRefused,
+    masked,
+)
 
 log = structlog.get_logger()
 
@@ -20,7 +29,7 @@ LARGEST = 2_000_000  # bytes of a message
 
 @dataclass(frozen=True, slots=True)
 class SmtpMailer:
-    """Sends each message over a connection of its own."""
+    """Sends each message over a connection of its own, those of a session over one."""
 
     host: str
     port: int
@@ -46,32 +55,29 @@ class SmtpMailer:
 
     async def send(self, message: EmailMessage) -> None:
         """See `Mailer`. A password goes over an encrypted connection only, except to this machine."""
-        body = message.as_bytes(policy=SMTP)
-        if len(body) > LARGEST:
-            raise MailRefused(f"the message is larger than {LARGEST} bytes")
+        async with self.session() as session:
+            await session.send(message)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[SmtpSession]:
+        """See `Mailer`; the connection is made with the first message, and anew where it is lost."""
+        session = SmtpSession(self)
         try:
-            await aiosmtplib.send(
-                body,
-                sender=str(message["From"].addresses[0].addr_spec),
-                recipients=[str(message["To"].addresses[0].addr_spec)],
-                hostname=self.host,
-                port=self.port,
-                username=self.username,
-                password=self.password,
-                use_tls=self.tls,
-                start_tls=self._start_tls(),
-                timeout=self.timeout,
-            )
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            raise _outcome(error.recipients[0].code, error.recipients[0].message) from None
-        except aiosmtplib.SMTPAuthenticationError as error:
-            # The operator's fault, not the recipient's: it can be mended.
-            raise MailDelayed(f"the mail server refuses the login: {error.code}") from None
-        except aiosmtplib.SMTPResponseException as error:
-            raise _outcome(error.code, error.message) from None
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            raise MailDelayed(type(error).__name__) from None
-        log.info("mail_sent", to=masked(str(message["To"])), message_id=str(message["Message-ID"]))
+            yield session
+        finally:
+            await session.close()
+
+    def client(self) -> aiosmtplib.SMTP:
+        """A client that is not connected yet."""
+        return aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            username=self.username,
+            password=self.password,
+            use_tls=self.tls,
+            start_tls=self._start_tls(),
+            timeout=self.timeout,
+        )
 
     def _start_tls(self) -> bool | None:
         if self.tls:
@@ -82,7 +88,77 @@ class SmtpMailer:
         )
 
 
-def _outcome(code: int, text: str) -> Exception:
-    """4xx: later; 5xx: never (RFC 5321, 4.2.1)."""
+class SmtpSession:
+    """One connection to the server, for messages one after the other."""
+
+    def __init__(self, mailer: SmtpMailer) -> None:
+        self._mailer = mailer
+        self._client: aiosmtplib.SMTP | None = None
+
+    async def send(self, message: EmailMessage) -> None:
+        """See `Mailer`."""
+        body = message.as_bytes(policy=SMTP)
+        if len(body) > LARGEST:
+            raise MailRefused(f"the message is larger than {LARGEST} bytes")
+        sender = str(message["From"].addresses[0].addr_spec)
+        recipient = str(message["To"].addresses[0].addr_spec)
+        client = await self._connected()
+        try:
+            await client.sendmail(sender, [recipient], body)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            refused = error.recipients[0]
+            raise _outcome(refused.code, refused.message, RecipientRefused) from None
+        except aiosmtplib.SMTPSenderRefused as error:
+            # The operator's fault, not the recipient's: it can be mended.
+            raise MailServerAway(f"the mail server refuses the sender: {error.code}") from None
+        except aiosmtplib.SMTPResponseException as error:
+            raise _outcome(error.code, error.message, MailRefused) from None
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            await self.close()
+            raise MailDelayed(type(error).__name__) from None
+        except asyncio.CancelledError:
+            self._drop()  # in the middle of a message: it is good for nothing more
+            raise
+        log.info("mail_sent", to=masked(recipient), message_id=str(message["Message-ID"]))
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[SmtpSession]:
+        """Itself."""
+        yield self
+
+    async def close(self) -> None:
+        """Ends the connection, politely where the server still listens."""
+        client, self._client = self._client, None
+        if client is None or not client.is_connected:
+            return
+        try:
+            await client.quit(timeout=2.0)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError):
+            client.close()
+
+    def _drop(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        if self._client is not None and self._client.is_connected:
+            return self._client
+        client = self._mailer.client()
+        try:
+            await client.connect()
+        except aiosmtplib.SMTPAuthenticationError as error:
+            # The operator's fault, not the recipient's: it can be mended.
+            raise MailServerAway(f"the mail server refuses the login: {error.code}") from None
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            raise MailServerAway(type(error).__name__) from None
+        self._client = client
+        return client
+
+
+def _outcome(code: int, text: str, refused: type[MailRefused]) -> Exception:
+    """421: nobody's mail now; other 4xx: this one later; 5xx: never (RFC 5321, 4.2.1)."""
     told = f"{code} {' '.join(text.split())[:200]}"
-    return MailRefused(told) if code >= 500 else MailDelayed(told)
+    if code >= 500:
+        return refused(told)
+    return MailServerAway(told) if code == 421 else MailDelayed(told)

@@ -28,6 +28,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from distill_grpc.proto.buf.validate import validate_pb2
 from distill_grpc.proto.distill.publishing.v1 import (
+    audience_service_pb2,
     comment_service_pb2,
     post_service_pb2,
     subscription_service_pb2,
@@ -62,6 +63,7 @@ FILES = (
     post_service_pb2,
     comment_service_pb2,
     subscription_service_pb2,
+    audience_service_pb2,
 )
 # The message that stands for a body of any type, such as a feed.
 RAW_BODY = "google.api.HttpBody"

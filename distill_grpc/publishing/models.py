@@ -7,14 +7,17 @@ Instants are kept exactly and printed in whole seconds.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
+    Date,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     Text,
@@ -130,3 +133,97 @@ class OutboxEntry(Base):
     __table_args__ = (
         Index("ix_outbox_waiting", "created_at", postgresql_where=text("handed_on_at IS NULL")),
     )
+
+
+class Announcement(Base):
+    """The telling of subscribers that a post was published; `fanned_out_at` once each has a delivery.
+
+    The request id is that of the call that published it, and goes along with every mail.
+    """
+
+    __tablename__ = "announcements"
+    post_id: Mapped[UUID] = mapped_column(ForeignKey("posts.id"), primary_key=True)
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    created_at: Mapped[datetime]
+    fanned_out_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """One mail to one subscriber of one post; there is never a second row for the pair.
+
+    `claim` numbers the workers that took it up: only the last one may write what became of it.
+    `failures` counts the mail server's refusals for now. `due_at` is when it is tried next, which is
+    the end of the lease while a worker has it.
+    """
+
+    __tablename__ = "deliveries"
+    post_id: Mapped[UUID] = mapped_column(ForeignKey("announcements.post_id"), primary_key=True)
+    subscriber_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20))
+    claim: Mapped[int] = mapped_column(Integer)
+    failures: Mapped[int] = mapped_column(Integer)
+    due_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('pending', 'sent', 'logged', 'refused', 'suppressed', 'cancelled', 'given_up')",
+            name="status",
+        ),
+        CheckConstraint("(status = 'pending') = (finished_at IS NULL)", name="finished"),
+        Index("ix_deliveries_due", "due_at", postgresql_where=text("status = 'pending'")),
+    )
+
+
+class Suppression(Base):
+    """An address that refused mail for good, by its key in `users`: nothing more is sent to it."""
+
+    __tablename__ = "suppressions"
+    email_key: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class AnalyticsEvent(Base):
+    """Something that happened to a post.
+
+    `reader` tells the readers of one day apart, and no more: it is a keyed hash of account and day,
+    absent for strangers.
+    """
+
+    __tablename__ = "analytics_events"
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    event_type: Mapped[str] = mapped_column(String(50))
+    post_id: Mapped[UUID] = mapped_column(Uuid)
+    reader: Mapped[bytes | None] = mapped_column(LargeBinary)
+    at: Mapped[datetime]
+    __table_args__ = (Index("ix_analytics_events_at", "at"),)
+
+
+class PostReader(Base):
+    """Who read a post on a day, as `AnalyticsEvent.reader` tells; forgotten soon after the day."""
+
+    __tablename__ = "post_readers"
+    post_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    reader: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    __table_args__ = (Index("ix_post_readers_day", "day"),)
+
+
+class PostDay(Base):
+    """What a post's day (UTC) brought."""
+
+    __tablename__ = "post_days"
+    post_id: Mapped[UUID] = mapped_column(ForeignKey("posts.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    views: Mapped[int] = mapped_column(BigInteger)
+    readers: Mapped[int] = mapped_column(BigInteger)
+
+
+class PostTotal(Base):
+    """The views of a post at all times."""
+
+    __tablename__ = "post_totals"
+    post_id: Mapped[UUID] = mapped_column(ForeignKey("posts.id"), primary_key=True)
+    views: Mapped[int] = mapped_column(BigInteger)

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as pb
 from distill_grpc.publishing import accounts, posts
+from distill_grpc.publishing.analytics import POST_VIEW, EventRecorder
+from distill_grpc.publishing.stats import MOST
 from distill_grpc.publishing.threads import BoundedThreads
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import read_instant, set_instant
@@ -23,6 +25,7 @@ class PostServicer:
 
     engine: AsyncEngine
     threads: BoundedThreads
+    events: EventRecorder
 
     async def create_post(self, request: pb.CreatePostRequest, call: Call) -> pb.Post:
         """See the contract."""
@@ -56,7 +59,12 @@ class PostServicer:
         viewer = accounts.id_of(call.authenticated)
         async with self.engine.connect() as connection:
             post = await posts.get(connection, viewer, UUID(request.id))
-        return _whole(post, published=True)
+        response = _whole(post, published=True)
+        if post.status == posts.PUBLISHED:
+            response.view_count = min(post.view_count, MOST)
+            if viewer != post.creator_id:
+                self.events.record(POST_VIEW, post.id, viewer)
+        return response
 
     async def update_post(self, request: pb.UpdatePostRequest, call: Call) -> pb.Post:
         """See the contract."""

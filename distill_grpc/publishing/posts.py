@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -94,7 +95,7 @@ async def create(
 
 async def get(connection: AsyncConnection, viewer: UUID | None, post_id: UUID) -> Row[Any]:
     """A post that the viewer may see; raises NOT_FOUND, for the drafts of others too."""
-    post = await store.get_post(connection, post_id)
+    post = await store.get_viewed(connection, post_id)
     if post is None or not _is_visible(post, viewer):
         raise _unknown()
     return post
@@ -196,7 +197,8 @@ async def _publish(connection: AsyncConnection, post: Row[Any], now: datetime) -
         scheduled_at=None,
         updated_at=now,
     )
-    payload = {"post_id": str(post.id)}
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    payload = {"post_id": str(post.id), "request_id": request_id}
     await outbox.insert_entry(connection, NOTIFY_JOB, str(post.id), payload, now)
     return published
 

@@ -23,6 +23,15 @@ GROUP = "distill.sources"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnInstance:
+    """This very service, for a source that reads it as any other client does."""
+
+    url: str  # of its REST door, without a slash at the end
+    http: HttpClient  # may reach it wherever it lies
+    token: Callable[[str], str]  # user id → a token that lives for minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceContext:
     """What a source is built with."""
 
@@ -30,6 +39,7 @@ class SourceContext:
     budgets: Budgets = field(default_factory=Unlimited)  # what the platforms let us spend
     # API roots in the platforms' stead, by source: an enterprise host, a proxy, a test server.
     api_urls: Mapping[str, str] = field(default_factory=dict)
+    own: OwnInstance | None = None  # None: users come from elsewhere, or are played
     google_token_url: str | None = None  # where Google's tokens are renewed; None: as usual
 
 
@@ -69,6 +79,7 @@ def build(
     budgets: Budgets | None = None,
     api_urls: Mapping[str, str] | None = None,
     google_token_url: str | None = None,
+    own: OwnInstance | None = None,
 ) -> Registry:
     """The sources of these names; of all that are there, where none is named.
 
@@ -82,6 +93,7 @@ def build(
         budgets=budgets or Unlimited(),
         api_urls=api_urls or {},
         google_token_url=google_token_url,
+        own=own,
     )
     available = _mocks() if mock else _installed(context)
     wanted = names or tuple(available)

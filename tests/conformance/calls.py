@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from distill_grpc import clock
 from distill_grpc.proto import contract
+from distill_grpc.proto.distill.publishing.v1 import audience_service_pb2 as audience
 from distill_grpc.proto.distill.publishing.v1 import comment_service_pb2 as comments
 from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as posts
 from distill_grpc.proto.distill.publishing.v1 import subscription_service_pb2 as subscriptions
@@ -128,6 +129,16 @@ def publishing_requests(
         f"{package}.SubscriptionService/ListSubscriptions": subscriptions.ListSubscriptionsRequest(
             user_id=user
         ),
+        f"{package}.AudienceService/GetRssFeed": audience.GetRssFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetAtomFeed": audience.GetAtomFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/GetJsonFeed": audience.GetJsonFeedRequest(creator_id=creator),
+        f"{package}.AudienceService/ShowUnsubscription": audience.ShowUnsubscriptionRequest(
+            token="unknown"
+        ),
+        f"{package}.AudienceService/EndSubscription": audience.EndSubscriptionRequest(
+            token="unknown"
+        ),
+        f"{package}.AudienceService/GetStats": audience.GetStatsRequest(creator_id=creator),
     }
 
 

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Executable, Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from distill_grpc.publishing.models import Post
+from distill_grpc.publishing.models import Post, PostTotal
 
 _posts = Post.__table__
 
@@ -32,6 +32,26 @@ async def get_post(
     # No stronger: new comments refer to the post and must not wait.
     found = await connection.execute(query.with_for_update(key_share=True) if lock else query)
     return found.one_or_none()
+
+
+async def get_viewed(connection: AsyncConnection, post_id: UUID) -> Row[Any] | None:
+    """A post by its id, with its `view_count`."""
+    views = select(PostTotal.views).where(PostTotal.post_id == Post.id).scalar_subquery()
+    query = select(_posts, func.coalesce(views, 0).label("view_count")).where(Post.id == post_id)
+    return (await connection.execute(query)).one_or_none()
+
+
+async def list_published(
+    connection: AsyncConnection, creator_id: UUID, limit: int
+) -> Sequence[Row[Any]]:
+    """A creator's published posts with their content, the last published first."""
+    query: Executable = (
+        select(Post.id, Post.title, Post.content_html, Post.published_at, Post.updated_at)
+        .where(Post.creator_id == creator_id, Post.status == "published")
+        .order_by(Post.published_at.desc(), Post.id.desc())
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
 
 
 async def list_posts(

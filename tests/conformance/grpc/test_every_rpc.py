@@ -22,13 +22,9 @@ from tests.conformance.grpc.failures import failure
 from tests.conformance.users import link_tokens, store, story
 from tests.service import Service
 
-# Those with a secret in their path are public to whoever knows it.
+# Those that name something in their path must find it first.
 PUBLIC = [
-    rpc
-    for rpc in contract.rpcs()
-    if rpc.public
-    and not rpc.optional_token
-    and not (rpc.package == "distill.v1" and rpc.path_fields)
+    rpc for rpc in contract.rpcs() if rpc.public and not (rpc.optional_token or rpc.path_fields)
 ]
 DISTILL = {rpc.full_name for rpc in contract.rpcs() if rpc.package == "distill.v1"}
 CLOSED = [rpc for rpc in contract.rpcs() if not rpc.public]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from distill_grpc.sources.base import FetchRequest, Page, Source
+from distill_grpc.sources.creators import CreatorsSource
 from distill_grpc.sources.email import EmailSource
 from distill_grpc.sources.github import GithubSource
 from distill_grpc.sources.http import HttpClient
@@ -17,6 +18,8 @@ from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
 from distill_grpc.sources.x import XSource
 from distill_grpc.sources.youtube import YoutubeSource
+from tests.servers.creators import creator_id, creators_server
+from tests.servers.creators import token as creators_token
 from tests.servers.feeds import Answer, FeedServer
 from tests.servers.fixtures import feeds
 from tests.servers.github import GithubServer
@@ -93,6 +96,25 @@ async def rss() -> AsyncIterator[Subject]:
             source.close,
         )
     await source.close()
+    await http.close()
+
+
+@asynccontextmanager
+async def creators() -> AsyncIterator[Subject]:
+    """Creators with more posts than a page holds, and one with none."""
+    http = HttpClient(allow_private_addresses=True)
+    async with creators_server() as server:
+        ids = [creator_id(number) for number in range(3)]
+        for number, count in enumerate((45, 3, 0)):
+            server.add(ids[number], count, until=NOW - timedelta(minutes=5))
+        yield Subject(
+            CreatorsSource(SourceContext(http=http)),
+            request(
+                {"url": server.url, "creators": ids}, credentials={"access_token": creators_token()}
+            ),
+            lambda: len(server.ledger),
+            lambda: None,
+        )
     await http.close()
 
 
@@ -203,6 +225,7 @@ SUBJECTS: Mapping[str, Callable[[], AbstractAsyncContextManager[Subject]]] = {
     "email": email,
     "github": github,
     "rss": rss,
+    "creators": creators,
     "x": x,
     "youtube": youtube,
     **{f"mock-{name}": mock(name) for name in PLATFORMS},

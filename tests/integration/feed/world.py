@@ -107,6 +107,7 @@ class World:
             policy=self.policy,
             tokens=self.tokens,
             summariser=OfflineSummariser(),
+            http=HttpClient(allow_private_addresses=False),
             pushing=self.pushing,
         )
         return replace(app.build_collector(parts), now=self.now)

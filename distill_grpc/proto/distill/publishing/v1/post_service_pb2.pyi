@@ -15,7 +15,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Post(_message.Message):
-    __slots__ = ("id", "creator_id", "title", "content", "status", "published_at", "created_at", "updated_at", "scheduled_at", "content_format", "content_html", "slug")
+    __slots__ = ("id", "creator_id", "title", "content", "status", "published_at", "created_at", "updated_at", "scheduled_at", "content_format", "content_html", "slug", "view_count")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         status_unspecified: _ClassVar[Post.Status]
@@ -44,6 +44,7 @@ class Post(_message.Message):
     CONTENT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_HTML_FIELD_NUMBER: _ClassVar[int]
     SLUG_FIELD_NUMBER: _ClassVar[int]
+    VIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
     id: str
     creator_id: str
     title: str
@@ -56,7 +57,8 @@ class Post(_message.Message):
     content_format: Post.ContentFormat
     content_html: str
     slug: str
-    def __init__(self, id: _Optional[str] = ..., creator_id: _Optional[str] = ..., title: _Optional[str] = ..., content: _Optional[str] = ..., status: _Optional[_Union[Post.Status, str]] = ..., published_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content_format: _Optional[_Union[Post.ContentFormat, str]] = ..., content_html: _Optional[str] = ..., slug: _Optional[str] = ...) -> None: ...
+    view_count: int
+    def __init__(self, id: _Optional[str] = ..., creator_id: _Optional[str] = ..., title: _Optional[str] = ..., content: _Optional[str] = ..., status: _Optional[_Union[Post.Status, str]] = ..., published_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content_format: _Optional[_Union[Post.ContentFormat, str]] = ..., content_html: _Optional[str] = ..., slug: _Optional[str] = ..., view_count: _Optional[int] = ...) -> None: ...
 
 class CreatePostRequest(_message.Message):
     __slots__ = ("title", "content", "content_format", "scheduled_at")
