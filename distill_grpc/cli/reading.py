@@ -58,7 +58,11 @@ def recent(
 
 def search(
     query: Annotated[
-        list[str], typer.Argument(help='Words; "a phrase" in quotes, `or`, and -without.')
+        list[str],
+        typer.Argument(
+            help='Words; "a phrase" in quotes, `or`, and -without; from:ada source:rss tag:city since:7d '
+            "until:2026-11-01, each with a minus too (then put -- in front)."
+        ),
     ],
     *,
     limit: Limit = 20,
@@ -66,12 +70,16 @@ def search(
     tag: Annotated[
         list[str], typer.Option(metavar="TAG", help="Only with this tag; may be repeated.")
     ] = [],  # noqa: B006 -- typer copies it
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count all that was found by source, author and tag.")
+    ] = False,
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Search what was collected, best first."""
     body: dict[str, Any] = {"query": " ".join(query), "limit": limit}
+    body |= {"highlight": True, "facets": facets}
     if source:
         body["sources"] = source
     if tag:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import periods, reading
-from distill_grpc.feed.conversion import item_key, set_listing
+from distill_grpc.feed.conversion import item_key, set_facets, set_listing
 from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
@@ -56,24 +56,34 @@ class ContentServicer:
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         """See the contract."""
+        wanted = reading.Search(
+            text=request.query,
+            sources=request.sources,
+            tags=request.tags,
+            authors=request.authors,
+            since=_instant(request, "since"),
+            until=_instant(request, "until"),
+            limit=request.limit,
+            highlight=request.highlight,
+            facets=request.facets,
+        )
         async with self.reads.connect() as connection:
-            listing = await reading.search(
+            found = await reading.search(
                 connection,
                 self.tokens,
                 call.caller.user_id,
+                wanted,
                 known_sources=self.sources,
-                text=request.query,
-                sources=request.sources,
-                tags=request.tags,
-                authors=request.authors,
-                since=_instant(request, "since"),
-                until=_instant(request, "until"),
-                limit=request.limit,
                 page_token=request.page_token or None,
                 now=clock.utc_now(),
             )
         response = pb.SearchResponse()
-        set_listing(response, listing)
+        set_listing(response, found.listing)
+        for item, row in zip(response.data, found.listing.items, strict=True):
+            if row.id in found.snippets:
+                item.snippet = found.snippets[row.id]
+        if found.facets is not None:
+            set_facets(response.facets, found.facets)
         return response
 
     async def get_summary(self, request: pb.GetSummaryRequest, call: Call) -> pb.GetSummaryResponse:

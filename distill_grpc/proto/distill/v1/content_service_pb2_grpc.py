@@ -71,7 +71,7 @@ class ContentServiceServicer:
 
     def Search(self, request, context):
         """Search through collected content. Words are matched by their stem; quotes make a phrase, `or` an
-        alternative, a minus excludes.
+        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
