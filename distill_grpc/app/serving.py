@@ -30,6 +30,7 @@ from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.preference_servicer import PreferenceServicer
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
+from distill_grpc.feed.tag_servicer import TagServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.openai import OpenAiSummariser
@@ -151,6 +152,7 @@ def _servicers(
             parts.engine, parts.sources, parts.tokens
         ),
         "distill.v1.PreferenceService": PreferenceServicer(parts.engine, tuple(parts.sources)),
+        "distill.v1.TagService": TagServicer(parts.engine, parts.queue),
         "distill.v1.DigestService": DigestServicer(parts.engine, links, public_url(settings)),
     }
 

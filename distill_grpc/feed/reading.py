@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed import freshness, ingesting, search_query
+from distill_grpc.feed import freshness, ingesting, search_query, tagging
 from distill_grpc.feed.freshness import Freshness
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.store import item_lists, standing
@@ -125,6 +125,8 @@ async def search(
     asked = datetime.fromtimestamp(position["asked"], UTC) if position else now
     query = search_query.parse(wanted.text, known_sources=known_sources, now=asked)
     filters = _filters(query, wanted)
+    if filters.tags or filters.narrowing.tags or filters.narrowing.not_tags:
+        _by_vocabulary(filters, await tagging.list_aliases(connection, user_id))
     fresh = await _freshness(connection, user_id, now, filters.since)
     searched = filters.query is not None
     list_page = _best if searched else _newest
@@ -163,6 +165,14 @@ def _filters(query: search_query.SearchQuery, wanted: Search) -> item_lists.Filt
         until=until,
         limit=wanted.limit,
     )
+
+
+def _by_vocabulary(filters: item_lists.Filters, aliases: Mapping[str, str]) -> None:
+    """Puts the tag of the vocabulary in the place of each alias."""
+    wanted = filters.narrowing
+    filters.tags = [aliases.get(tag, tag) for tag in filters.tags]
+    wanted.tags = [aliases.get(tag, tag) for tag in wanted.tags]
+    wanted.not_tags = [aliases.get(tag, tag) for tag in wanted.not_tags]
 
 
 Page = tuple[list[item_lists.ItemRow], dict[str, Any] | None]

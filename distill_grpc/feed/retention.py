@@ -18,6 +18,7 @@ from distill_grpc.feed.store import (
     preferences,
     runs,
     summaries,
+    tags,
     watches,
 )
 
@@ -94,6 +95,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await digest_mails.delete_of_user(connection, user_id)
                 await llm_usage.delete_of_user(connection, user_id)
                 await preferences.delete_of_user(connection, user_id)
+                await tags.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
                 await budgets.delete_of_user(connection, user_id)

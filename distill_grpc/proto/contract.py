@@ -42,6 +42,7 @@ from distill_grpc.proto.distill.v1 import (
     options_pb2,
     preference_service_pb2,
     sync_service_pb2,
+    tag_service_pb2,
     watch_service_pb2,
 )
 
@@ -55,6 +56,7 @@ FILES = (
     content_service_pb2,
     connection_service_pb2,
     preference_service_pb2,
+    tag_service_pb2,
     digest_service_pb2,
     user_service_pb2,
     post_service_pb2,

@@ -20,6 +20,7 @@ from distill_grpc.proto.distill.v1 import digest_service_pb2 as digest
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as discovery
 from distill_grpc.proto.distill.v1 import preference_service_pb2 as preference
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
+from distill_grpc.proto.distill.v1 import tag_service_pb2 as tag
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
 
 Stub = Any
@@ -57,6 +58,10 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.PreferenceService/GetPreferences": preference.GetPreferencesRequest(),
         "/distill.v1.PreferenceService/UpdatePreferences": preference.UpdatePreferencesRequest(
             length="short", tags=["release"], digest_hour=7, tz="Europe/Berlin"
+        ),
+        "/distill.v1.TagService/GetTagVocabulary": tag.GetTagVocabularyRequest(),
+        "/distill.v1.TagService/UpdateTagVocabulary": tag.UpdateTagVocabularyRequest(
+            tags=[tag.VocabularyTag(name="Kubernetes", aliases=["k8s"])]
         ),
         "/distill.v1.DigestService/CreateDigestFeed": digest.CreateDigestFeedRequest(),
         "/distill.v1.DigestService/GetDigestFeed": digest.GetDigestFeedRequest(

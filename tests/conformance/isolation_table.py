@@ -95,6 +95,10 @@ ROWS: Mapping[str, Row] = {
             }
         ),
     ),
+    "/distill.v1.TagService/GetTagVocabulary": _NOTHING,
+    "/distill.v1.TagService/UpdateTagVocabulary": Row(
+        free=frozenset({"tags.name", "tags.aliases"})
+    ),
     "/distill.v1.DigestService/CreateDigestFeed": _NOTHING,
     "/distill.v1.DigestService/DeleteDigestFeed": _NOTHING,
     "/distill.v1.DigestService/GetDigestFeed": Row({"token": _SECRET}, free=frozenset({"file"})),

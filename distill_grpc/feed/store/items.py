@@ -46,7 +46,7 @@ ON CONFLICT (user_id, id) DO UPDATE SET
   author = excluded.author, url = excluded.url, kind = excluded.kind,
   thread_id = excluded.thread_id, language = excluded.language, metrics = excluded.metrics,
   ai_tags = excluded.ai_tags, raw = excluded.raw, content_hash = excluded.content_hash,
-  stored_bytes = excluded.stored_bytes
+  stored_bytes = excluded.stored_bytes, source_tags = NULL, tag_revision = NULL
 WHERE items.content_hash <> excluded.content_hash
 RETURNING xmax = 0
 """

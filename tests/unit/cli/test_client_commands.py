@@ -462,3 +462,20 @@ def test_redirects_are_not_followed(distill: Run, service: Any) -> None:
     service.on("GET /metadata", (302, {}))
     distill("status")
     assert service.called == ["GET /metadata"]
+
+
+def test_tags_are_shown_added_and_removed(distill: Run, service: Any) -> None:
+    kept = {"tags": [{"name": "Bread", "aliases": []}, {"name": "Rail", "aliases": ["tram"]}]}
+    service.on("GET /tags/vocabulary", (200, kept))
+    service.on("PUT /tags/vocabulary", (200, {"tags": []}))
+    told = distill("tags")
+    assert "Rail  tram" in told.out
+    told = distill("tags", "--remove", "bread", "--add", "k8s=kube, kubernetes", "--add", "rail")
+    assert "No vocabulary" in told.out
+    assert service.calls[-1][2] == {
+        "tags": [
+            {"name": "rail", "aliases": []},
+            {"name": "k8s", "aliases": ["kube", "kubernetes"]},
+        ]
+    }
+    assert distill("tags", "--remove", "nothing").code == 1
