@@ -147,6 +147,7 @@ def _servicers(
             tokens,
             tuple(parts.sources),
             parts.digester,
+            parts.asker,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, parts.tokens

@@ -53,7 +53,7 @@ async def list_recent(
 ) -> Listing:
     """Items of the last `hours`, newest first. Pages share the window of the first one."""
     check_sources(sources, known_sources)
-    fresh = await _freshness(connection, user_id, now, now - timedelta(hours=hours))
+    fresh = await get_freshness(connection, user_id, now, now - timedelta(hours=hours))
     query = {"list": "recent", "hours": hours, "sources": sorted(sources)}
     filters = item_lists.Filters(
         since=clock.whole_seconds(now) - timedelta(hours=hours),
@@ -127,7 +127,7 @@ async def search(
     filters = _filters(query, wanted)
     if filters.tags or filters.narrowing.tags or filters.narrowing.not_tags:
         _by_vocabulary(filters, await tagging.list_aliases(connection, user_id))
-    fresh = await _freshness(connection, user_id, now, filters.since)
+    fresh = await get_freshness(connection, user_id, now, filters.since)
     searched = filters.query is not None
     list_page = _best if searched else _newest
     page, last = await list_page(connection, user_id, filters, position)
@@ -219,10 +219,13 @@ def check_sources(sources: Sequence[str], known: Collection[str]) -> None:
         raise invalid_argument(wrong)
 
 
-async def _freshness(
+async def get_freshness(
     connection: AsyncConnection, user_id: str, now: datetime, since: datetime | None
 ) -> Freshness:
-    """Raises NOT_WATCHING. Asked before the items, so that it never promises more than they hold."""
+    """How fresh a user's items are; asked before them, so that it never promises more than they hold.
+
+    Raises NOT_WATCHING.
+    """
     known = await standing.get_standing(connection, user_id)
     if known is None:
         raise DistillError(ErrorReason.NOT_WATCHING)

@@ -51,6 +51,7 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.SyncService/GetSyncJob": sync.GetSyncJobRequest(job_id=job_id),
         "/distill.v1.ContentService/ListRecent": content.ListRecentRequest(hours=168, limit=500),
         "/distill.v1.ContentService/Search": content.SearchRequest(query="story", limit=10),
+        "/distill.v1.ContentService/Ask": content.AskRequest(question="What is the story about?"),
         "/distill.v1.ContentService/GetSummary": content.GetSummaryRequest(period=today),
         "/distill.v1.ContentService/RegenerateSummary": content.RegenerateSummaryRequest(
             period=today

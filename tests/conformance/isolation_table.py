@@ -76,6 +76,7 @@ ROWS: Mapping[str, Row] = {
             "page_token": _TOKEN,
         }
     ),
+    "/distill.v1.ContentService/Ask": Row({"question": _FILTER, "sources": _SOURCES}),
     "/distill.v1.ContentService/GetSummary": _PERIOD,
     "/distill.v1.ContentService/RegenerateSummary": _PERIOD,
     "/distill.v1.PreferenceService/GetPreferences": _NOTHING,

@@ -97,9 +97,13 @@ async def list_recent(connection: AsyncConnection, user_id: str, filters: Filter
 
 
 async def search_items(
-    connection: AsyncConnection, user_id: str, filters: Filters
+    connection: AsyncConnection, user_id: str, filters: Filters, *, any_word: bool = False
 ) -> list[ItemRow]:
-    """Items that match the query, best first, one more than the limit where there are more."""
+    """Items that match the query, best first, one more than the limit where there are more.
+
+    With `any_word` those with the most of its words are the best, wherever these stand.
+    """
+    rank: LiteralString = "ts_rank" if any_word else "ts_rank_cd"
     clauses, parameters = clauses_of(user_id, filters)
     clauses.append("search @@ query")
     where: LiteralString = " AND ".join(clauses)
@@ -109,7 +113,7 @@ async def search_items(
     # Normalisation 1 divides by the logarithm of the length: a long page does not win by length.
     statement: LiteralString = (
         f"SELECT * FROM (SELECT {_COLUMNS}, NULL::text AS raw,"  # noqa: S608 -- literals only
-        " ts_rank_cd(search, query, 1) AS rank"
+        f" {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
         f" WHERE {where}) AS found {after}"
         " ORDER BY rank DESC, id DESC LIMIT %(limit)s"

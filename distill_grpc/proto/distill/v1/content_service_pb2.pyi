@@ -7,6 +7,7 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -144,6 +145,56 @@ class SearchResponse(_message.Message):
     metadata: ContentMetadata
     facets: Facets
     def __init__(self, data: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., metadata: _Optional[_Union[ContentMetadata, _Mapping]] = ..., facets: _Optional[_Union[Facets, _Mapping]] = ...) -> None: ...
+
+class AskRequest(_message.Message):
+    __slots__ = ("question", "sources", "since", "until")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    def __init__(self, question: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AskResponse(_message.Message):
+    __slots__ = ("answer", "statements", "reason", "metadata")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        reason_unspecified: _ClassVar[AskResponse.Reason]
+        nothing_found: _ClassVar[AskResponse.Reason]
+        not_answered: _ClassVar[AskResponse.Reason]
+    reason_unspecified: AskResponse.Reason
+    nothing_found: AskResponse.Reason
+    not_answered: AskResponse.Reason
+    class Statement(_message.Message):
+        __slots__ = ("text", "items")
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        ITEMS_FIELD_NUMBER: _ClassVar[int]
+        text: str
+        items: _containers.RepeatedCompositeFieldContainer[CitedItem]
+        def __init__(self, text: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CitedItem, _Mapping]]] = ...) -> None: ...
+    class Metadata(_message.Message):
+        __slots__ = ("model_used", "processing_time", "confidence", "warnings")
+        MODEL_USED_FIELD_NUMBER: _ClassVar[int]
+        PROCESSING_TIME_FIELD_NUMBER: _ClassVar[int]
+        CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+        WARNINGS_FIELD_NUMBER: _ClassVar[int]
+        model_used: str
+        processing_time: str
+        confidence: float
+        warnings: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, model_used: _Optional[str] = ..., processing_time: _Optional[str] = ..., confidence: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    answer: str
+    statements: _containers.RepeatedCompositeFieldContainer[AskResponse.Statement]
+    reason: AskResponse.Reason
+    metadata: AskResponse.Metadata
+    def __init__(self, answer: _Optional[str] = ..., statements: _Optional[_Iterable[_Union[AskResponse.Statement, _Mapping]]] = ..., reason: _Optional[_Union[AskResponse.Reason, str]] = ..., metadata: _Optional[_Union[AskResponse.Metadata, _Mapping]] = ...) -> None: ...
 
 class GetSummaryRequest(_message.Message):
     __slots__ = ("period", "date", "tz")
