@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     )
     http_address: str = Field("127.0.0.1:8080", description="the REST facade's address")
     grpc_address: str = Field("127.0.0.1:50051", description="the gRPC core's address")
+    public_url: OptionalText = Field(
+        None,
+        description="the REST facade's address as the world sees it, `https://…`: for links in mails and "
+        "feeds, and for platforms that push; unset: `http://` and DISTILL_HTTP_ADDRESS, and nothing pushes",
+    )
     service_name: OptionalText = Field(
         None,
         description="name in `/api` and `/capabilities`; unset: `distill`, or `<source>-feeder` "
@@ -200,11 +205,6 @@ class Settings(BaseSettings):
         "logged (recipient masked), not sent",
     )
     mail_from: str = Field("distill@localhost", description="the sender of mail")
-    public_url: OptionalText = Field(
-        None,
-        description="the REST facade's address as the world sees it, for links in mails and feeds; "
-        "unset: `http://` and DISTILL_HTTP_ADDRESS",
-    )
     allow_private_addresses: Flag = Field(
         False, description="`1`: user-given URLs may point at private or loopback addresses"
     )
@@ -280,17 +280,24 @@ class Settings(BaseSettings):
             raise ValueError("must be a mail server's address, smtp://user:password@host:587")
         return value
 
-    @field_validator("public_url")
-    @classmethod
-    def _without_slash(cls, value: str | None) -> str | None:
-        return value.rstrip("/") if value else value
-
-    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url", "public_url")
+    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:
             raise ValueError("must be an http or https address")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or len(value) > 500:
+            raise ValueError("must be an http or https address, https://distill.example.com")
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must have no query, fragment, user name or password")
+        return value.rstrip("/")
 
     @field_validator(
         "token_service_url", "github_api_url", "youtube_api_url", "x_api_url", "google_token_url"

@@ -57,6 +57,8 @@ class Route:
     public: bool
     optional_token: bool
     keyed: bool
+    headers: tuple[str, ...]
+    passes_over_unknown_parameters: bool
     request: Descriptor
     answers_raw: bool  # with a body of its own type instead of JSON
 
@@ -129,6 +131,10 @@ class Image:
                     public=_own_rules(method).public,
                     optional_token=_own_rules(method).optional_token,
                     keyed=_own_rules(method).keyed,
+                    headers=tuple(_own_rules(method).headers),
+                    passes_over_unknown_parameters=_own_rules(
+                        method
+                    ).passes_over_unknown_parameters,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
                     answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
                 )
@@ -220,8 +226,15 @@ def _rpc(route: Route) -> dict[str, Any]:
         "variables": route.variables,
     }
     elsewhere = {*route.variables, route.body}
-    in_query = [name for name in fields if route.body != "*" and name not in elsewhere]
-    told["query"] = {None: in_query, **dict.fromkeys(in_query, True)}
+    in_query = {
+        name: leaf
+        for field in route.request.fields
+        if route.body != "*" and field.name not in elsewhere
+        for name, leaf in _leaves(field)
+    }
+    told["query"] = {None: list(in_query), **{n: _field(leaf) for n, leaf in in_query.items()}}
+    told["headers"] = dict.fromkeys(route.headers, True)
+    told["passes_over_unknown"] = route.passes_over_unknown_parameters
     if route.body == "*":
         told["body"] = route.request.full_name
         told["in_path"] = dict.fromkeys(route.variables, True)
@@ -237,6 +250,17 @@ def _rpc(route: Route) -> dict[str, Any]:
     if route.response_body:
         told["response_body"] = route.response_body
     return told
+
+
+def _leaves(field: FieldDescriptor) -> Iterator[tuple[str, FieldDescriptor]]:
+    """Names in a query string; fields of a message inside are named after it (google.api.http)."""
+    inner = field.message_type
+    if inner is None or field.is_repeated or inner.full_name.startswith("google.protobuf."):
+        yield field.name, field
+        return
+    for below in inner.fields:
+        for name, leaf in _leaves(below):
+            yield f"{field.name}.{name}", leaf
 
 
 def _messages(roots: Iterable[Descriptor]) -> dict[str, Any]:

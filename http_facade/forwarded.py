@@ -19,6 +19,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 _TRACE_STATE = re.compile(r"[\x20-\x7e]{1,512}", re.ASCII)
 _AUTHORIZATION = re.compile(r"[\x21-\x7e][\x20-\x7e]*", re.ASCII)
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,1000}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _ADDRESSES = re.compile(r"[0-9A-Fa-f:., ]{1,2000}", re.ASCII)
 _ERROR_CODE = re.compile(r"[a-z_]{1,64}", re.ASCII)
@@ -60,6 +61,10 @@ def metadata(
         wanted = headers.get("X-Distill-Simulate")
         if wanted and _ERROR_CODE.fullmatch(wanted):
             carried["x-distill-simulate"] = wanted
+    for name in rpc.headers:
+        values = headers.getall(name, [])
+        if len(values) == 1 and _PRINTABLE.fullmatch(values[0]):
+            carried[name] = values[0]
     return carried
 
 

@@ -16,10 +16,10 @@ from http_facade.openapi_schemas import Schemas, is_required
 from http_facade.settings import FacadeSettings
 from http_facade.transcode import body_type, query_fields
 
-# What is no JSON: OpenAPI 3.1 leaves the schema of bytes empty.
-_ANY_BYTES: dict[str, Any] = {}
 _RETRIED = frozenset({429, 503})
 _TOO_LONG = (414, 431)  # the address, the headers: the door's own refusals of what it cannot read
+# OpenAPI 3.1: bytes of any type have no schema.
+_ANY_BYTES: dict[str, Any] = {}
 
 
 def document(rpcs: Sequence[Rpc], settings: FacadeSettings) -> dict[str, Any]:
@@ -67,8 +67,9 @@ def _operation(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     fields = rpc.descriptor.input_type.fields_by_name
     parameters: list[dict[str, Any]] = [
         *([_IDEMPOTENCY_KEY] if rpc.keyed else []),
-        *(_parameter(fields[name], schemas, place="path") for name in rpc.path_fields),
-        *(_parameter(field, schemas, place="query") for field in query_fields(rpc)),
+        *(_parameter(name, fields[name], schemas, place="path") for name in rpc.path_fields),
+        *(_parameter(name, f, schemas, place="query") for name, f in query_fields(rpc).items()),
+        *({"name": name, "in": "header", "schema": {"type": "string"}} for name in rpc.headers),
     ]
     if parameters:
         operation["parameters"] = parameters
@@ -85,9 +86,11 @@ def _security(rpc: Rpc) -> list[dict[str, Any]]:
     return [] if rpc.public else [token]
 
 
-def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str) -> dict[str, Any]:
+def _parameter(
+    name: str, field: FieldDescriptor, schemas: Schemas, *, place: str
+) -> dict[str, Any]:
     schema = schemas.field(field, request=True)
-    parameter: dict[str, Any] = {"name": field.name, "in": place}
+    parameter: dict[str, Any] = {"name": name, "in": place}
     description = schema.pop("description", "")
     if description:
         parameter["description"] = description
@@ -99,7 +102,7 @@ def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str) -> dict[
 
 def _body(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     if rpc.takes_raw:
-        return {"required": False, "content": {"*/*": {"schema": dict(_ANY_BYTES)}}}
+        return {"required": False, "content": {"*/*": _ANY_BYTES}}
     message = body_type(rpc)
     without = frozenset(rpc.path_fields if rpc.body == "*" else ())
     fields = [field for field in message.fields if field.name not in without]
@@ -132,11 +135,10 @@ def _example(fields: Sequence[FieldDescriptor]) -> dict[str, Any] | None:
 
 def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
     response = rpc.descriptor.output_type
+    success: dict[str, Any] = {}
     if rpc.response_body:
         success = schemas.field(response.fields_by_name[rpc.response_body], request=False)
-    elif rpc.answers_raw:
-        success = dict(_ANY_BYTES)
-    else:
+    elif not rpc.answers_raw:
         success = schemas.response(response)
     reasons: dict[int, list[int]] = {}
     for reason in dict.fromkeys(reasons_of(rpc)):
@@ -145,9 +147,14 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         reasons[status] = [ErrorReason.INVALID_ARGUMENT]
     answers: dict[str, Any] = {}
     for status in sorted({*rpc.statuses, *reasons}):
-        choices, said = [], []
+        choices: list[dict[str, Any]] = []
+        said: list[str] = []
+        content: dict[str, Any] = {}
         if status in rpc.statuses:
-            choices.append(success)
+            if rpc.answers_raw:
+                content |= {"*/*": _ANY_BYTES}
+            else:
+                choices.append(success)
             said.append(HTTPStatus(status).phrase)
         if status in reasons:
             choices.append(narrowed(rpc, reasons[status]))
@@ -155,14 +162,13 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
                 f"`{contract.error_code(r)}`: {contract.error_rules(r).message}"
                 for r in reasons[status]
             ]
+        if choices:
+            schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
+            content["application/json"] = {"schema": schema}
         answers[str(status)] = {
             "description": "\n\n".join(said),
             "headers": _headers(status),
-            "content": {
-                "*/*" if rpc.answers_raw and status in rpc.statuses else "application/json": {
-                    "schema": choices[0] if len(choices) == 1 else {"anyOf": choices}
-                }
-            },
+            "content": content,
         }
     return answers
 

@@ -38,9 +38,17 @@ Put = Callable[[Any, Sequence[str]], None]  # message to fill, the values given;
 class Parameters:
     """The fields of a request that stand in its query string."""
 
-    def __init__(self, fields: Sequence[FieldDescriptor]) -> None:
-        """Raises TypeError for a field that no query string can carry."""
-        self._puts: Mapping[str, Put] = {field.name: putter(field) for field in fields}
+    def __init__(
+        self, fields: Mapping[str, FieldDescriptor], *, passes_over_unknown: bool = False
+    ) -> None:
+        """`fields` by their names in the query, where a dot leads into a message.
+
+        Raises TypeError for a field that no query string can carry.
+        """
+        self._puts: Mapping[str, Put] = {
+            name: _inside(name.split(".")[:-1], putter(field)) for name, field in fields.items()
+        }
+        self._passes_over_unknown = passes_over_unknown
         names = ", ".join(self._puts)
         self._unknown = (
             f"unknown parameter; allowed: {names}"
@@ -55,7 +63,8 @@ class Parameters:
         for name, values in given.items():
             put = self._puts.get(name)
             if put is None:
-                problems[name[:100]] = self._unknown
+                if not self._passes_over_unknown:
+                    problems[name[:100]] = self._unknown
                 continue
             try:
                 put(message, values)
@@ -92,6 +101,19 @@ def putter(field: FieldDescriptor) -> Put:
             setattr(message, name, value)
 
     return put
+
+
+def _inside(path: Sequence[str], put: Put) -> Put:
+    """Sets a field of the message that `path` leads to."""
+    if not path:
+        return put
+
+    def put_inside(message: Any, values: Sequence[str]) -> None:
+        for name in path:
+            message = getattr(message, name)
+        put(message, values)
+
+    return put_inside
 
 
 def _text_reader(field: FieldDescriptor) -> Read:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -18,8 +17,7 @@ from http_facade.json_encoding import encoder
 from http_facade.json_scalars import Wrong
 from http_facade.json_text import parse_object
 from http_facade.query import Parameters, Put, putter
-
-_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}(?:;\s?charset=[\w-]{1,20})?", re.ASCII)
+from http_facade.raw_bodies import fill_raw, raw_of
 
 
 class Endpoint:
@@ -30,8 +28,7 @@ class Endpoint:
         self.rpc = rpc
         self.name = rpc.full_name
         self._request_class = rpc.request_class
-        self._raw = rpc.answers_raw
-        if not self._raw:
+        if not rpc.answers_raw:
             self._encode = encoder(rpc.descriptor.output_type)
         fields = rpc.descriptor.input_type.fields_by_name
         self._path: Mapping[str, Put] = {name: putter(fields[name]) for name in rpc.path_fields}
@@ -40,7 +37,9 @@ class Endpoint:
         if rpc.body and not rpc.takes_raw:
             prepare(body_type(rpc))
             self._fill_body = filler(body_type(rpc), frozenset() if self._body_field else in_path)
-        self._query = Parameters(query_fields(rpc))
+        self._query = Parameters(
+            query_fields(rpc), passes_over_unknown=rpc.passes_over_unknown_parameters
+        )
 
     @property
     def takes_body(self) -> bool:
@@ -50,7 +49,10 @@ class Endpoint:
     def request(
         self, variables: Mapping[str, str], query: str, body: bytes, content_type: str = ""
     ) -> Message:
-        """The request message; raises `Refusal` naming each field that is wrong and why."""
+        """The request message; raises `Refusal` naming each field that is wrong and why.
+
+        `content_type` is kept where the body is taken as it is.
+        """
         message = self._request_class()
         problems: dict[str, str] = {}
         for name, text in variables.items():
@@ -65,8 +67,7 @@ class Endpoint:
             if self._body_field:
                 target = getattr(message, self._body_field)
             if self.rpc.takes_raw:
-                target.data = body
-                target.content_type = content_type[:200]
+                fill_raw(target, body, content_type)
             else:
                 self._fill_body(parse_object(body), target, "", problems)
         elif body:
@@ -75,25 +76,42 @@ class Endpoint:
             raise invalid(problems)
         return message
 
-    def reply(self, response: Any) -> tuple[bytes, str]:
-        """The body of a response and its type.
+    def reply(self, response: Message) -> tuple[bytes, str]:
+        """Body and content type of a response: its JSON, or that of the field `response_body`.
 
-        It is JSON, of the field that `response_body` names where it names one, or what a raw answer holds.
+        A `google.api.HttpBody` brings both itself.
         """
-        if self._raw:
-            return response.data, _safe_type(response.content_type)
+        if self.rpc.answers_raw:
+            return raw_of(response)
         value = self._encode(response)
         if self.rpc.response_body:
             value = value[self.rpc.response_body]
         return orjson.dumps(value), JSON
 
 
-def query_fields(rpc: Rpc) -> list[FieldDescriptor]:
-    """The request fields that stand in the query string, in the order of the proto."""
+def query_fields(rpc: Rpc) -> dict[str, FieldDescriptor]:
+    """The request fields that stand in the query string by their names there, in order.
+
+    Those of a message inside are named after it, such as `hub.mode` (google.api.http).
+    """
     if rpc.body == "*":
-        return []
+        return {}
     elsewhere = {*rpc.path_fields, rpc.body}
-    return [field for field in rpc.descriptor.input_type.fields if field.name not in elsewhere]
+    found: dict[str, FieldDescriptor] = {}
+    for field in rpc.descriptor.input_type.fields:
+        if field.name not in elsewhere:
+            found.update(_leaves(field))
+    return found
+
+
+def _leaves(field: FieldDescriptor) -> Iterator[tuple[str, FieldDescriptor]]:
+    inner = field.message_type
+    if inner is None or field.is_repeated or inner.full_name.startswith("google.protobuf."):
+        yield field.name, field
+        return
+    for below in inner.fields:
+        for name, leaf in _leaves(below):
+            yield f"{field.name}.{name}", leaf
 
 
 def body_type(rpc: Rpc) -> Descriptor:
@@ -104,10 +122,3 @@ def body_type(rpc: Rpc) -> Descriptor:
     if inner is None:
         raise TypeError(f"{rpc.full_name}: the body {rpc.body!r} is no message")
     return inner
-
-
-def _safe_type(content_type: str) -> str:
-    """The type, if it is one and nothing that a browser would run."""
-    kind = content_type.partition(";")[0].strip().lower()
-    safe = _TYPE.fullmatch(content_type) and kind not in {"text/html", "application/xhtml+xml"}
-    return content_type if safe else "application/octet-stream"

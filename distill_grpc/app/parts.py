@@ -18,6 +18,7 @@ from distill_grpc.feed.budgets import PostgresBudgets
 from distill_grpc.feed.digesting import Digester
 from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import state
 from distill_grpc.feed.tokens import TokenKeeper
@@ -54,6 +55,7 @@ class Parts:
     tokens: TokenKeeper
     summariser: Summariser
     answerer: Answerer = field(default_factory=OfflineAnswerer)
+    pushing: Pushing | None = None  # None: no platform can reach this service
 
     @property
     def asker(self) -> Asker:
@@ -116,6 +118,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             ),
             summariser=OfflineSummariser() if chat is None else OpenAiSummariser(chat),
             answerer=OfflineAnswerer() if chat is None else OpenAiAnswerer(chat),
+            pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
         )
 
 

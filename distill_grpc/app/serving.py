@@ -28,10 +28,12 @@ from distill_grpc.feed.discovery_servicer import DiscoveryServicer
 from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.preference_servicer import PreferenceServicer
+from distill_grpc.feed.receiving import Receiver
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.tag_servicer import TagServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
+from distill_grpc.feed.webhook_servicer import WebhookServicer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.publishing.comment_servicer import CommentServicer
@@ -150,7 +152,12 @@ def _servicers(
             parts.asker,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
-            parts.engine, parts.sources, parts.tokens
+            parts.engine, parts.sources, parts.tokens, parts.pushing
+        ),
+        "distill.v1.WebhookService": WebhookServicer(
+            parts.engine,
+            parts.sources,
+            Receiver(parts.pushing, parts.tokens.vault.open_credentials) if parts.pushing else None,
         ),
         "distill.v1.PreferenceService": PreferenceServicer(parts.engine, tuple(parts.sources)),
         "distill.v1.TagService": TagServicer(parts.engine, parts.queue),

@@ -19,6 +19,7 @@ from distill_grpc.feed import digest_scheduling, periods, retention, syncing, ta
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
+from distill_grpc.feed.subscribing import Subscriber
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.mail.base import Mailer
 from distill_grpc.mail.logged import LogMailer
@@ -29,6 +30,7 @@ from distill_grpc.settings import Settings
 
 # Seconds between the recurring tasks.
 SCHEDULE_TICK = 2.0
+SUBSCRIBE_TICK = 2.0
 DIGEST_TICK = 5.0
 MAIL_TICK = 5.0
 RETENTION_TICK = 600.0
@@ -62,6 +64,7 @@ def build_collector(parts: Parts) -> Collector:
         enqueue_again=enqueue_again,
         enrich=build_tagger(parts),
         make_summaries=make_summaries,
+        pushing=parts.pushing,
     )
 
 
@@ -101,7 +104,7 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
 
-    return [
+    ticks: list[tuple[float, str, Callable[[], Any]]] = [
         (SCHEDULE_TICK, "schedule", enqueue_due),
         (DIGEST_TICK, "digests", enqueue_digests),
         (MAIL_TICK, "mail", post.send_due),
@@ -110,6 +113,10 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
         (SCHEDULE_TICK, "publication", publish_due),
         (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
+    if parts.pushing is not None:
+        subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
+        ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
+    return ticks
 
 
 def build_mailer(settings: Settings) -> Mailer:

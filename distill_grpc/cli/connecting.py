@@ -248,6 +248,12 @@ def _show(found: list[Any]) -> None:
                 plain(part.get("message", "")),
             )
     out.print(table)
+    for connection in found:
+        if webhook := connection.get("webhook"):
+            out.print(
+                plain(f"{connection['source']} pushes to ({webhook['state']}): {webhook['url']}"),
+                soft_wrap=True,
+            )
     hints(out, (entry for one in found for entry in (one, *one.get("parts", []))))
     for connection in found:
         for step in next_steps(connection):

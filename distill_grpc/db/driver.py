@@ -23,6 +23,11 @@ class BoundedConnection(psycopg.AsyncConnection[Any]):
     answer_within: ClassVar[float] = 20.0
     _listens = False
 
+    def __del__(self, *_: Any) -> None:
+        """Closes what was never handed to anybody: the call that it was made for was cancelled."""
+        if hasattr(self, "pgconn"):
+            self.pgconn.finish()
+
     async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """As psycopg's, but bounded where it is not."""
         if timeout is not None or self._listens:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,8 @@ from distill_grpc.feed import scheduling
 from distill_grpc.feed.budgets import spending_for
 from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushed_parts import PushedParts
+from distill_grpc.feed.pushing import SPACING, Pushing
 from distill_grpc.feed.source_run import ConnectionChanged, LeaseLost, SourceRun
 from distill_grpc.feed.store import connections, runs, watches
 from distill_grpc.feed.tokens import TokenKeeper
@@ -60,6 +62,7 @@ class Collector:
     # Makes the summaries that a run asked for by its types.
     make_summaries: Callable[[str, tuple[str, ...]], Awaitable[None]]
     now: Callable[[], datetime] = clock.utc_now
+    pushing: Pushing | None = None
 
     async def run(self, user_id: str, run_id: str) -> None:
         """The job `feed.sync`: does nothing where the run is over or in other hands."""
@@ -109,6 +112,7 @@ class Collector:
                 connection=row,
                 tokens=self.tokens,
                 now=self.now,
+                pushed=PushedParts(run.user_id, row.source, self.pushing),
             )
             try:
                 with spending_for(run.user_id):
@@ -178,19 +182,18 @@ class Collector:
         own: Mapping[str, Row[Any]] | None,
         now: datetime,
     ) -> datetime:
+        there = await connections.list_connections(connection, watch.user_id)
+        ours = [row for row in there if row.source in self.sources]
         if own is not None:
             read = {source: row.revision for source, row in own.items()}
-            there = await connections.list_connections(connection, watch.user_id)
-            ours = [row for row in there if row.source in self.sources]
             if any(row.revision != read.get(row.source) for row in ours):
                 return clock.whole_seconds(now)  # the user changed or added one meanwhile
         if any(verdict.changed for verdict in verdicts):
             return clock.whole_seconds(now)
-        waits = [
-            _latest(row.next_attempt_at, row.retry_at)
-            for row in await connections.list_parts(connection, watch.user_id)
-            if not row.permanent
-        ]
+        parts = await connections.list_parts(connection, watch.user_id)
+        if _is_pushed(ours, parts, now):
+            return clock.whole_seconds(now + SPACING)  # something was pushed while it was read
+        waits = [_latest(row.next_attempt_at, row.retry_at) for row in parts if not row.permanent]
         return clock.whole_seconds(
             scheduling.schedule_next(
                 timedelta(seconds=watch.sync_interval), waits, now, jitter=random.uniform(-1, 1)
@@ -252,6 +255,26 @@ def run_status(verdicts: list[Verdict]) -> str:
 
 def _collects(types: list[str]) -> bool:
     return not types or any(not t.startswith("content/summary/") for t in types)
+
+
+def _is_pushed(accounts: list[Row[Any]], parts: Sequence[Row[Any]], now: datetime) -> bool:
+    """Whether something was pushed that may be read at once."""
+    open_accounts = {
+        row.source
+        for row in accounts
+        if not row.permanent and _is_past(row.next_attempt_at, now) and _is_past(row.retry_at, now)
+    }
+    return any(
+        row.pushed_at is not None
+        and not row.permanent
+        and row.source in open_accounts
+        and _is_past(row.retry_at, now)
+        for row in parts
+    )
+
+
+def _is_past(instant: datetime | None, now: datetime) -> bool:
+    return instant is None or instant <= now
 
 
 def _latest(*instants: datetime | None) -> datetime | None:

@@ -17,7 +17,8 @@ from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
 from distill_grpc.feed import ingesting
 from distill_grpc.feed.budgets import spending_for
 from distill_grpc.feed.outcomes import reason_of
-from distill_grpc.feed.store import connections, watches
+from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.store import connections, pushes, watches
 from distill_grpc.feed.store import tokens as token_store
 from distill_grpc.feed.tokens import TokenKeeper, Usable, for_source, token_name
 from distill_grpc.sources.base import (
@@ -44,6 +45,7 @@ class Connected:
 
     row: Row[Any]
     parts: Sequence[Row[Any]]
+    pushed: Sequence[Row[Any]] = ()  # the endpoints that its platform may push to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ async def connect(
     settings: Mapping[str, Any] | None,
     tokens: TokenKeeper,
     now: Callable[[], datetime] = clock.utc_now,
+    pushing: Pushing | None = None,
 ) -> Connected:
     """Asks the platform whose account it is, and stores the connection; what is None stays as it was.
 
@@ -75,7 +78,7 @@ async def connect(
     and what the platform said: NO_PLATFORM_AUTH, TOKEN_EXPIRED, RATE_LIMITED, PLATFORM_ERROR.
     Nothing is stored then.
     """
-    wish = _Wish(user_id, source, credentials, settings, tokens)
+    wish = _Wish(user_id, source, credentials, settings, tokens, pushing)
     for _ in range(_ATTEMPTS):
         async with engine.connect() as connection:
             known = await connections.get_connection(connection, user_id, source.info.name)
@@ -123,6 +126,7 @@ class _Wish:
     credentials: Mapping[str, Any] | None = field(repr=False)
     settings: Mapping[str, Any] | None
     tokens: TokenKeeper
+    pushing: Pushing | None
 
     async def check(self, known: Row[Any] | None) -> _Checked:
         """What the platform says to it; raises what `connect` does."""
@@ -211,6 +215,8 @@ class _Wish:
             for part in parts:
                 await connections.upsert_part(connection, user_id, name, part, first_seen_at=now)
         await connections.forgive_parts(connection, user_id, name)
+        if self.pushing is not None:
+            await self.pushing.follow_account(connection, user_id, source, checked.own, now)
         if watch is not None:
             await watches.make_due(connection, user_id, now)
         return await get(connection, user_id, name)
@@ -266,20 +272,39 @@ async def get(connection: AsyncConnection, user_id: str, source: str) -> Connect
     row = await connections.get_connection(connection, user_id, source)
     if row is None:
         raise _not_connected(source)
-    return Connected(row, await connections.list_parts(connection, user_id, source))
+    return Connected(
+        row,
+        await connections.list_parts(connection, user_id, source),
+        await pushes.list_of_user(connection, user_id, source),
+    )
 
 
 async def list_all(connection: AsyncConnection, user_id: str) -> list[Connected]:
     """All connections of the user, by name."""
     rows = await connections.list_connections(connection, user_id)
     parts = await connections.list_parts(connection, user_id)
-    return [Connected(row, [p for p in parts if p.source == row.source]) for row in rows]
+    pushed = await pushes.list_of_user(connection, user_id)
+    return [
+        Connected(
+            row,
+            [part for part in parts if part.source == row.source],
+            [endpoint for endpoint in pushed if endpoint.source == row.source],
+        )
+        for row in rows
+    ]
 
 
-async def disconnect(connection: AsyncConnection, user_id: str, source: str) -> None:
-    """Deletes credentials, tokens and sync state at once; items stay. Raises NOT_FOUND."""
+async def disconnect(
+    connection: AsyncConnection, user_id: str, source: str, *, now: datetime
+) -> None:
+    """Deletes credentials, tokens and sync state at once; items stay. Raises NOT_FOUND.
+
+    Its platform's pushes are taken no more, and hubs are told so.
+    """
     if not await connections.delete_connection(connection, user_id, source):
         raise _not_connected(source)
+    await pushes.delete_of_account(connection, user_id, source)
+    await pushes.leave_orphans(connection, user_id, source, now)
 
 
 def _names(scopes: Sequence[str]) -> list[str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
+from distill_grpc.encryption import CannotDecrypt
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
 from distill_grpc.feed import connecting, freshness
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.proto.distill.v1 import connection_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -30,6 +34,7 @@ class ConnectionServicer:
     engine: AsyncEngine
     sources: Mapping[str, Source]
     tokens: TokenKeeper
+    pushing: Pushing | None = None
 
     async def put_connection(self, request: pb.PutConnectionRequest, call: Call) -> pb.Connection:
         """See the contract."""
@@ -47,8 +52,9 @@ class ConnectionServicer:
             credentials=_plain(request, "credentials"),
             settings=_plain(request, "settings"),
             tokens=self.tokens,
+            pushing=self.pushing,
         )
-        return _connection(connected)
+        return _connection(connected, self.pushing)
 
     async def list_connections(
         self, _request: pb.ListConnectionsRequest, call: Call
@@ -56,21 +62,24 @@ class ConnectionServicer:
         """See the contract."""
         async with self.engine.connect() as connection:
             found = await connecting.list_all(connection, call.caller.user_id)
-        return pb.ListConnectionsResponse(connections=[_connection(one) for one in found])
+        return pb.ListConnectionsResponse(
+            connections=[_connection(one, self.pushing) for one in found]
+        )
 
     async def get_connection(self, request: pb.GetConnectionRequest, call: Call) -> pb.Connection:
         """See the contract."""
         async with self.engine.connect() as connection:
-            return _connection(
-                await connecting.get(connection, call.caller.user_id, request.source)
-            )
+            found = await connecting.get(connection, call.caller.user_id, request.source)
+        return _connection(found, self.pushing)
 
     async def delete_connection(
         self, request: pb.DeleteConnectionRequest, call: Call
     ) -> pb.DeleteConnectionResponse:
         """See the contract."""
         async with self.engine.begin() as connection:
-            await connecting.disconnect(connection, call.caller.user_id, request.source)
+            await connecting.disconnect(
+                connection, call.caller.user_id, request.source, now=clock.utc_now()
+            )
         return pb.DeleteConnectionResponse(
             source=request.source, status=pb.DeleteConnectionResponse.disconnected
         )
@@ -99,7 +108,7 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _connection(connected: connecting.Connected) -> pb.Connection:
+def _connection(connected: connecting.Connected, pushing: Pushing | None) -> pb.Connection:
     row = connected.row
     message = pb.Connection(
         source=row.source,
@@ -134,4 +143,26 @@ def _connection(connected: connecting.Connected) -> pb.Connection:
         waits = [at for at in (known.next_attempt_at, known.retry_at) if at is not None]
         if not known.permanent:
             set_instant(part.next_attempt, max(waits, default=None))
+    if pushing is not None:
+        _add_pushes(message, connected, pushing)
     return message
+
+
+def _add_pushes(message: pb.Connection, connected: connecting.Connected, pushing: Pushing) -> None:
+    parts = {part.name: part for part in message.parts}
+    for row in connected.pushed:
+        if row.hub is None:
+            with contextlib.suppress(CannotDecrypt):  # it gets another when it is connected again
+                message.webhook.url = pushing.url(row)
+                _set_push(message.webhook, row)
+        elif row.part in parts:
+            parts[row.part].push.hub = row.hub
+            _set_push(parts[row.part].push, row)
+
+
+def _set_push(push: pb.Connection.Push, row: Row[Any]) -> None:
+    push.state = row.state
+    if row.message:
+        push.message = row.message
+    set_instant(push.until, row.lease_until if row.state == "active" else None)
+    set_instant(push.last_delivery, row.last_delivery_at)

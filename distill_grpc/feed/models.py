@@ -109,6 +109,7 @@ class ConnectionPart(Base):
     next_attempt_at: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
     gap_until: Mapped[datetime | None]  # up to then something is missing for good
+    pushed_at: Mapped[datetime | None]  # its platform pushed then, and nothing was read since
     __table_args__ = (
         ForeignKeyConstraint(
             ["user_id", "source"],
@@ -116,6 +117,68 @@ class ConnectionPart(Base):
             ondelete="CASCADE",
         ),
     )
+
+
+class PushEndpoint(Base):
+    """An address of ours that one platform may push to, for one part or (`part` empty) an account.
+
+    `sealed` holds the secret part of the address and the secret that signs; `key_hash` finds the row
+    by the former. A row whose part is gone stays as `leaving` until its hub has been told.
+    """
+
+    __tablename__ = "push_endpoints"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    source: Mapped[str] = mapped_column(String(100))
+    part_key: Mapped[UUID] = mapped_column(Uuid)
+    part: Mapped[str] = mapped_column(Text)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    hub: Mapped[str | None] = mapped_column(Text)  # None: the user enters the address
+    topic: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(20))
+    message: Mapped[str | None] = mapped_column(Text)  # why it is not active
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]  # when its hub is asked next
+    lease_until: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer)  # requests in a row that were not confirmed
+    misses: Mapped[int] = mapped_column(Integer)  # news since the last push that nobody pushed
+    last_delivery_at: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("key_hash"),
+        Index(
+            "uq_push_endpoints_part",
+            "user_id",
+            "source",
+            "part_key",
+            unique=True,
+            postgresql_where=text("state <> 'leaving'"),
+        ),
+        Index("ix_push_endpoints_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+
+class PushDelivery(Base):
+    """A push that had its effect: another of the same id has none.
+
+    No foreign key: an endpoint may go at any time, and deliveries are forgotten by their age.
+    """
+
+    __tablename__ = "push_deliveries"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    endpoint_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    delivery: Mapped[str] = mapped_column(String(100), primary_key=True)
+    received_at: Mapped[datetime]
+    __table_args__ = (Index("ix_push_deliveries_received", "received_at"),)
+
+
+class PushHub(Base):
+    """How often polling found what a hub had not pushed, since it last pushed anything."""
+
+    __tablename__ = "push_hubs"
+    hub: Mapped[str] = mapped_column(Text, primary_key=True)
+    misses: Mapped[int] = mapped_column(Integer)
+    missed_at: Mapped[datetime]
 
 
 class PlatformToken(Base):

@@ -70,10 +70,14 @@ def part_state(
     *,
     had_news: bool,
     interval: timedelta,
+    pushed: bool,
     now: datetime,
     jitter: float,
 ) -> dict[str, Any]:
-    """What is remembered of a part after a page; `known` is what there was before the run."""
+    """What is remembered of a part after a page; `known` is what there was before the run.
+
+    `pushed`: its platform pushes what is new, so that polling it once a day is enough.
+    """
     state: dict[str, Any] = {"first_seen_at": now}
     if page.last or page.failure is not None:
         state["last_attempt_at"] = now
@@ -105,6 +109,7 @@ def part_state(
             interval,
             quiet_reads=quiet,
             min_interval=timedelta(seconds=page.min_interval),
+            pushed=pushed,
             now=now,
         ),
     }

@@ -42,7 +42,11 @@ class ReadPlan:
         """What the source is asked for; parts that are `done` are left alone."""
         times = {
             name: scheduling.PartTimes(
-                row.last_attempt_at, row.next_attempt_at, row.retry_at, row.permanent
+                row.last_attempt_at,
+                row.next_attempt_at,
+                row.retry_at,
+                row.permanent,
+                pushed=row.pushed_at is not None,
             )
             for name, row in self.parts.items()
         }

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import REMEMBERED
 from distill_grpc.feed.store import (
     budgets,
     connections,
@@ -16,6 +17,7 @@ from distill_grpc.feed.store import (
     items,
     llm_usage,
     preferences,
+    pushes,
     runs,
     summaries,
     tags,
@@ -46,6 +48,9 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         ),
         "sync_runs": await _in_batches(
             engine, lambda c: runs.delete_finished_before(c, now - policy.raw_retention, BATCH)
+        ),
+        "pushes": await _in_batches(
+            engine, lambda c: pushes.delete_deliveries_before(c, now - REMEMBERED, BATCH)
         ),
         "llm_memory": await _in_batches(
             engine,
@@ -98,6 +103,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await tags.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
+                await pushes.delete_of_user(connection, user_id)
                 await budgets.delete_of_user(connection, user_id)
                 await watches.delete_watch(connection, user_id)
         purged += len(leaving)

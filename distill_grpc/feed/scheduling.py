@@ -22,6 +22,7 @@ class PartTimes:
     next_attempt_at: datetime | None
     retry_at: datetime | None
     permanent: bool
+    pushed: bool = False  # its platform says that there is something new
 
 
 def schedule_next(
@@ -41,12 +42,20 @@ def schedule_next(
 
 
 def next_after_success(
-    interval: timedelta, *, quiet_reads: int, min_interval: timedelta, now: datetime
+    interval: timedelta,
+    *,
+    quiet_reads: int,
+    min_interval: timedelta,
+    now: datetime,
+    pushed: bool = False,
 ) -> datetime | None:
     """From when a part that was read well may be read again; None: whenever the next sync comes.
 
-    `quiet_reads` counts reads in a row without news; `min_interval` is what the platform asks for.
+    `quiet_reads` counts reads in a row without news; `min_interval` is what the platform asks for. A
+    part that is `pushed` reliably is polled once a day.
     """
+    if pushed and interval < LONGEST:
+        return now + LONGEST - interval * SLACK
     factor = min(SLOWEST, 1 << max(0, quiet_reads - QUIET_READS + 1))
     pause = max(interval * factor, min(min_interval, LONGEST))
     if pause <= interval:
@@ -72,18 +81,20 @@ def parts_to_skip(
 ) -> frozenset[str]:
     """Parts that this run leaves alone.
 
-    A platform's window and a permanent failure hold always. Our own pauses hold for scheduled runs;
-    a user who asks gets every part that was not read just now, and with `force` those too.
+    A platform's window and a permanent failure hold always. Our own pauses hold for scheduled runs,
+    unless the part was pushed; a user who asks gets every part that was not read just now, and with
+    `force` those too.
     """
     return frozenset(
         name
         for name, times in parts.items()
         if times.permanent
         or _later(times.retry_at, now)
-        or (trigger == "schedule" and _later(times.next_attempt_at, now))
+        or (trigger == "schedule" and not times.pushed and _later(times.next_attempt_at, now))
         or (
             trigger == "request"
             and not force
+            and not times.pushed
             and times.last_attempt_at is not None
             and times.last_attempt_at > now - min_interval
         )

@@ -20,6 +20,7 @@ from distill_grpc.errors import DistillError
 from distill_grpc.feed import ingesting, outcomes
 from distill_grpc.feed.outcomes import Verdict
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushed_parts import PushedParts
 from distill_grpc.feed.read_plan import ReadPlan
 from distill_grpc.feed.store import connections, items, runs
 from distill_grpc.feed.tokens import TokenKeeper, for_source
@@ -61,7 +62,9 @@ class SourceRun:
     connection: Row[Any]
     tokens: TokenKeeper
     now: Callable[[], datetime]
+    pushed: PushedParts
     _parts: dict[str, Row[Any]] = field(default_factory=dict)
+    _skipped: frozenset[str] = frozenset()
     _done: set[str] = field(default_factory=set)
     _failed: dict[str, SourceFailure] = field(default_factory=dict)
     _had_news: set[str] = field(default_factory=set)
@@ -84,6 +87,7 @@ class SourceRun:
             if is_unavailable(error) or is_timeout(error):
                 raise  # the database's fault, not the source's
             return await self._conclude(self._meaning(error))
+        self._skipped = request.skip
         due = [part for part in named if part not in request.skip]
         self._remember_earlier_attempts(named)
         await self._report("running", None, parts_total=len(due) + len(self._done))
@@ -166,15 +170,20 @@ class SourceRun:
             deleted = await items.delete_items(connection, self._user_id, self._name, gone)
             if counts.new or counts.updated or deleted:
                 self._had_news.add(page.part)
+            missed = self.pushed.has_missed(
+                page, self._parts.get(page.part), new=counts.new, now=now
+            )
             state = outcomes.part_state(
                 page,
                 self._parts.get(page.part),
                 had_news=page.part in self._had_news,
                 interval=self._interval,
+                pushed=not missed and self.pushed.relied_on(page.part, now),
                 now=now,
                 jitter=_jitter(),
             )
             await connections.upsert_part(connection, self._user_id, self._name, page.part, **state)
+            await self.pushed.learn(connection, page, missed=missed, now=now)
             finished = page.last or page.failure is not None
             first = finished and page.part not in self._done
             await runs.add_progress(
@@ -222,8 +231,21 @@ class SourceRun:
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             await connections.update_connection(connection, self._user_id, self._name, **whole)
+            await self.pushed.read_until(connection, self.run.started_at, self._read(failure))
             await self._store_report(connection, verdict.status, verdict.failure)
         return verdict
+
+    def _read(self, failure: SourceFailure | None) -> list[str]:
+        """The known parts that were pushed and need no more reading for it.
+
+        A source need not yield a page for every part that it looked at.
+        """
+        looked_at = self._done if failure is not None else self._parts.keys() - self._skipped
+        return [
+            name
+            for name, row in self._parts.items()
+            if row.pushed_at is not None and (name in looked_at or name in self._done)
+        ]
 
     def _told(self, failure: SourceFailure) -> str:
         return outcomes.told(failure, self._failed, len(self._parts.keys() | self._done))
@@ -231,6 +253,7 @@ class SourceRun:
     async def _load_parts(self) -> None:
         async with self.engine.connect() as connection:
             rows = await connections.list_parts(connection, self._user_id, self._name)
+            await self.pushed.load(connection)
         self._parts = {row.part: row for row in rows}
 
     async def _report(self, status: str, failure: SourceFailure | None, **counts: int) -> None:

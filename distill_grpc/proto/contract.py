@@ -44,6 +44,7 @@ from distill_grpc.proto.distill.v1 import (
     sync_service_pb2,
     tag_service_pb2,
     watch_service_pb2,
+    webhook_service_pb2,
 )
 
 # `google.rpc.ErrorInfo.domain` of every error.
@@ -55,6 +56,7 @@ FILES = (
     sync_service_pb2,
     content_service_pb2,
     connection_service_pb2,
+    webhook_service_pb2,
     preference_service_pb2,
     tag_service_pb2,
     digest_service_pb2,
@@ -86,6 +88,8 @@ class Rpc:
     requirements: str
     optional_token: bool
     keyed: bool
+    headers: tuple[str, ...]
+    passes_over_unknown_parameters: bool
 
     @property
     def name(self) -> str:
@@ -213,6 +217,8 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
         requirements=own.requirements,
         optional_token=own.optional_token,
         keyed=own.keyed,
+        headers=tuple(own.headers),
+        passes_over_unknown_parameters=own.passes_over_unknown_parameters,
     )
 
 

@@ -83,6 +83,10 @@ class Page:
     unchanged: bool = False  # the platform said that nothing is new (304, same bytes)
     deleted: Sequence[str] = ()  # platform ids of items that are gone at the platform
     gap: bool = False  # something between the last read and this one cannot be had any more
+    # The WebSub hub that pushes the part, and the part's address there; empty: none does, None: not
+    # told this time.
+    hub: str | None = None
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 `read` takes bytes and answers with plain JSON:
 
-- a feed: `{"kind": "feed", "title", "language", "ttl", "expired", "truncated", "entries": […]}`,
-  where `ttl` is seconds (0: not told) and an entry is as `feed_entries.entry` makes it;
+- a feed: `{"kind": "feed", "title", "language", "ttl", "hub", "self", "expired", "truncated",
+  "entries": […]}`, where `ttl` is seconds (0: not told), `hub` and `self` are addresses for WebSub
+  (empty: not told), and an entry is as `feed_entries.entry` makes it;
 - a page: `{"kind": "page", "feeds": [addresses of the feeds that it names]}`;
 - anything else: `{"kind": "empty" | "malformed" | "not_a_feed"}`.
 """

@@ -37,6 +37,8 @@ def read(document: bytes, url: str, oldest: int | None) -> dict[str, Any]:
         "title": text.one_line(_text(feed.get("title")), 300),
         "language": language(_text(feed.get("language"))),
         "ttl": 0,
+        "hub": _hub(feed, url),
+        "self": text.absolute_url(_text(feed.get("feed_url")), url),
         "expired": feed.get("expired") is True,
         "truncated": False,
         "entries": entries,
@@ -114,6 +116,17 @@ def _bodies(item: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     for name, is_html in (("content_html", True), ("content_text", False), ("summary", False)):
         if body := _text(item.get(name)):
             yield body, is_html
+
+
+def _hub(feed: Mapping[str, Any], url: str) -> str:
+    """The first WebSub hub; empty where there is none."""
+    hubs = (hub for hub in _list(feed.get("hubs")) if isinstance(hub, dict))
+    addresses = (
+        text.absolute_url(_text(hub.get("url")), url)
+        for hub in hubs
+        if _text(hub.get("type")).lower() in {"websub", "pubsubhubbub"}
+    )
+    return next((address for address in addresses if address), "")
 
 
 def _authors(of: Mapping[str, Any]) -> list[str]:

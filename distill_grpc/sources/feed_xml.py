@@ -73,6 +73,8 @@ def read(
         "title": text.one_line(text.readable(_get(feed, "title"), home), 300),
         "language": language(_get(feed, "language")),
         "ttl": _ttl(feed),
+        "hub": _linked(feed, "hub", url),
+        "self": _linked(feed, "self", url),
         "expired": False,
         "truncated": truncated,
         "entries": [
@@ -162,6 +164,12 @@ def _link(parsed: Any) -> str:
         return link
     links = parsed.get("links") or []
     return next((_get(found, "href") for found in links if found.get("rel") == "alternate"), "")
+
+
+def _linked(feed: Any, relation: str, url: str) -> str:
+    """The first address of a relation among the feed's own links; empty where there is none."""
+    links = (found for found in feed.get("links") or [] if found.get("rel") == relation)
+    return next((text.absolute_url(_get(found, "href"), url) for found in links), "")
 
 
 def _bodies(parsed: Any, contents: list[Any]) -> Iterator[tuple[str, bool]]:

@@ -33,6 +33,7 @@ from distill_grpc.sources.api_walk import Breaker, Turns
 from distill_grpc.sources.base import Account, FetchRequest, Json, Page, PlatformError
 from distill_grpc.sources.github_api import ROOT, GithubApi, scopes
 from distill_grpc.sources.github_settings import INFO, MAX_REPOSITORIES
+from distill_grpc.sources.github_webhooks import GithubWebhooks
 from distill_grpc.sources.http import Response
 from distill_grpc.sources.registry import SourceContext
 
@@ -46,6 +47,7 @@ class GithubSource:
 
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.github(context.api_urls.get("github")))
+        self.webhooks = GithubWebhooks()
         self._context = context
         self._root = context.api_urls.get("github", ROOT).rstrip("/")
         web = URL(self._root)

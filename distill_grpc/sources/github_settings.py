@@ -27,7 +27,8 @@ INFO = SourceInfo(
     refresh_supported=True,
     credentials={
         "token": "A classic personal access token or an OAuth token. Fine-grained tokens cannot read "
-        "notifications; private repositories need the scope repo as well"
+        "notifications; private repositories need the scope repo as well",
+        "webhook_secret": "What the webhooks of repositories are signed with, where they push here",
     },
     settings={
         "include": f"What is read besides the named repositories: a list of {', '.join(_CHOICES)} "
@@ -46,7 +47,7 @@ INFO = SourceInfo(
 
 def check(credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
     """Raises `InvalidConnection` naming every wrong credential and setting."""
-    details = {f"credentials.{n}": "is not known" for n in credentials if n != "token"}
+    details = {f"credentials.{n}": "is not known" for n in credentials.keys() - INFO.credentials}
     details |= {
         f"settings.{n}": "is not known" for n in settings if n not in {"include", "repositories"}
     }
@@ -55,6 +56,9 @@ def check(credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None
         details["credentials.token"] = (
             "must be a token of 1 to 500 printable characters without spaces"
         )
+    secret = credentials.get("webhook_secret")
+    if secret is not None and (not isinstance(secret, str) or not 0 < len(secret) <= 500):
+        details |= {"credentials.webhook_secret": "must be a text of 1 to 500 characters"}
     details |= _check_include(settings.get("include"))
     details |= _check_repositories(settings.get("repositories"))
     if not details:

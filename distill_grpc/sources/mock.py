@@ -27,8 +27,11 @@ from distill_grpc.sources.base import (
     SourceFailure,
     TokenExpired,
 )
+from distill_grpc.sources.github_webhooks import GithubWebhooks
 from distill_grpc.sources.mock_stories import tell
+from distill_grpc.sources.pushes import Webhooks
 from distill_grpc.sources.rss import check_feeds
+from distill_grpc.sources.x_webhooks import XWebhooks
 
 PLATFORMS = tuple(sorted(mock_platforms.PLATFORMS))
 
@@ -36,6 +39,7 @@ _BETWEEN_ITEMS = 40 * 60  # seconds, on average over the parts that a platform h
 _LIMIT_LASTS = timedelta(minutes=15)
 _MAX_PAGES = 1_000
 _MAX_DELAY = 60.0
+_WEBHOOKS: Mapping[str, Webhooks] = {"github": GithubWebhooks(), "x": XWebhooks()}
 _FAILURES = ("rate_limited", "token_expired", "no_platform_auth", "platform_error")
 
 SETTINGS = {
@@ -53,6 +57,7 @@ class MockSource:
         self._platform = mock_platforms.PLATFORMS[name]
         own = self._platform.info
         self.info = dataclasses.replace(own, settings={**own.settings, **SETTINGS})
+        self.webhooks = _WEBHOOKS.get(name)
         # Several parts publish as much as one would.
         self._slot = _BETWEEN_ITEMS * len(self._platform.parts)
 

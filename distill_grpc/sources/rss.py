@@ -34,6 +34,7 @@ from distill_grpc.sources.feed_state import FeedState
 from distill_grpc.sources.http import Response
 from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.sandbox import Sandbox, SandboxFailure
+from distill_grpc.sources.websub import WebSub
 
 _log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class RssSource:
 
     def __init__(self, context: SourceContext, *, parser_seconds: float = 5.0) -> None:
         self._http = context.http
+        self.websub = WebSub(context.http)
         self._parser = Sandbox("distill_grpc.sources.feed_documents:read", seconds=parser_seconds)
 
     def check(self, credentials: Mapping[str, Json], settings: Mapping[str, Json]) -> None:
@@ -191,6 +193,7 @@ class RssSource:
             pause=min(document["ttl"], _LONGEST_PAUSE),
             memory=memory,
         )
+        hub, topic = self.websub.find(response.headers, document, response.url)
         last = Page(
             part=part,
             cursor=state.to_json(),
@@ -198,6 +201,8 @@ class RssSource:
             url=state.address or None,
             min_interval=_pause(state, response),
             failure=_gone("The feed says that it has ended.") if document["expired"] else None,
+            hub=hub,
+            topic=topic,
         )
         return list(_in_pages(last, items))
 

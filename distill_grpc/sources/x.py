@@ -34,6 +34,7 @@ from distill_grpc.sources.x_api import API, HOME, LIST, ME, MENTIONS, OWNED_LIST
 from distill_grpc.sources.x_costs import Purse
 from distill_grpc.sources.x_posts import number, records
 from distill_grpc.sources.x_walk import State, Timeline, Walk
+from distill_grpc.sources.x_webhooks import XWebhooks
 
 _log = structlog.get_logger()
 
@@ -59,6 +60,7 @@ INFO = SourceInfo(
         "refresh_token": "Renews the access token, which lives for two hours",
         "client_id": "The application's id, for renewal",
         "client_secret": "The application's secret, for renewal, where it has one",
+        "consumer_secret": "The application's consumer secret, with which its webhook is signed",
     },
     settings={
         "timelines": (
@@ -88,6 +90,7 @@ class XSource:
 
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.x(context.api_urls.get("x")))
+        self.webhooks = XWebhooks()
         self._http = context.http
         self._budgets = context.budgets
         self._root = context.api_urls.get("x", API)

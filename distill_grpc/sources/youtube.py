@@ -30,6 +30,7 @@ from distill_grpc.sources.base import (
     PlatformError,
 )
 from distill_grpc.sources.registry import SourceContext
+from distill_grpc.sources.websub import YOUTUBE_HUB, WebSub
 from distill_grpc.sources.youtube_api import AT_ONCE, ROOT, YoutubeApi
 from distill_grpc.sources.youtube_feed import ADDRESS
 from distill_grpc.sources.youtube_settings import (
@@ -58,6 +59,7 @@ class YoutubeSource:
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.google(context.google_token_url))
         self._context = context
+        self.websub = WebSub(context.http)
         self._root = context.api_urls.get("youtube", ROOT)
         own = self._root != ROOT
         self._feeds = str(URL(self._root).origin() / "feeds/videos.xml") if own else ADDRESS
@@ -137,7 +139,11 @@ class YoutubeSource:
         shorts = settings.get("shorts") is not False
         async with aclosing(uploads.read(channel_id, shorts=shorts)) as pages:
             async for page in pages:
-                yield page
+                if page.last and self._feeds == ADDRESS:
+                    topic = f"{ADDRESS}?channel_id={channel_id}"
+                    yield replace(page, hub=YOUTUBE_HUB, topic=topic)
+                else:
+                    yield page
 
     async def _unknown(self, api: YoutubeApi, named: tuple[str, ...] | list[str]) -> dict[str, str]:
         """Named channels that YouTube does not know: field → rule. Ids cost a unit per 50."""

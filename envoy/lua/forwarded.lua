@@ -67,8 +67,9 @@ function forwarded.bad_key(headers)
   return not (key and #key <= 255 and key:find("^[\33-\126]+$"))
 end
 
--- Takes away every header that the core must not see.
-function forwarded.strip(headers, grpc, keyed)
+-- Takes away every header that the core must not see. `also` is the set of those that the RPC asks for;
+-- one that is ambiguous is left out.
+function forwarded.strip(headers, grpc, keyed, also)
   local kept = { ["idempotency-key"] = keyed }
   local trace, state = single(headers, "traceparent"), single(headers, "tracestate")
   if trace and trace:find("^%x%x%-%x+%-%x+%-%x%x$") and #trace == 55 and trace == trace:lower() then
@@ -78,6 +79,10 @@ function forwarded.strip(headers, grpc, keyed)
   local simulate = single(headers, "x-distill-simulate")
   -- Outside mock mode the core ignores it.
   kept["x-distill-simulate"] = simulate and #simulate <= 64 and simulate:find("^[a-z_]+$") ~= nil
+  for name in pairs(also or {}) do
+    local value = single(headers, name)
+    kept[name] = value and #value <= 1000 and value:find("^[\32-\126]+$") ~= nil
+  end
   local doomed = {}
   for name in pairs(headers) do
     if not (KEPT[name] or kept[name] or (grpc and KEPT_GRPC[name])) then doomed[#doomed + 1] = name end

@@ -77,10 +77,12 @@ function query.check(rpc, text, problems)
     problems:add("query", names)
     return ""
   end
-  local message, parts = contract.messages[rpc.request], {}
+  local parts = {}
   for _, name in ipairs(names) do
-    local values, field = given[name], rpc.query[name] and message.fields[name]
-    if not field then
+    local values, field = given[name], rpc.query[name]
+    if not field and rpc.passes_over_unknown then
+      -- What others add to their questions is not looked at.
+    elseif not field then
       local allowed = table.concat(rpc.query, ", ")
       problems:add(
         json.cut(name, 100),

@@ -121,23 +121,21 @@ local function call(handle, headers, match, path, query_text)
   headers = handle:headers() -- the old ones are gone after a wait
   if length > contract.body_limit then return request.too_large(handle, path) end
   local spelled = query.check(rpc, query_text, problems)
-  if not problems:any() then check_body(rpc, text, problems) end
+  if not problems:any() and not rpc.takes_raw then check_body(rpc, text, problems) end
   if problems:any() then
     return refuse(handle, path, errors.of("INVALID_ARGUMENT", nil, nil, problems))
   end
-  if rpc.takes_raw then
-    if length == 0 then headers:remove("content-type") end
-  elseif length > 0 then
+  if length > 0 and not rpc.takes_raw then
     if text:find("^[ \t\r\n]*$") then buffer:setBytes("{}") end
     headers:replace("content-type", "application/json")
-  else
+  elseif length == 0 then
     headers:remove("content-type")
   end
   local canonical = routes.canonical(match.template, match.values)
   if spelled ~= "" then canonical = canonical .. "?" .. spelled end
   headers:replace(":path", canonical)
   if headers:get(":method") == "HEAD" then headers:replace(":method", "GET") end
-  forwarded.strip(headers, false, rpc.keyed)
+  forwarded.strip(headers, false, rpc.keyed, rpc.headers)
   headers:replace("grpc-timeout", DEADLINE)
 end
 

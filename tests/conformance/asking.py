@@ -83,7 +83,7 @@ async def _by_rest(
     path, rest = rpc.path, dict(fields)
     for name in rpc.path_fields:
         path = path.replace(f"{{{name}}}", quote(str(rest.pop(name)), safe=""))
-    in_query = {field.name for field in query_fields(rpc)}
+    in_query = set(query_fields(rpc))
     query = urlencode({k: v for k, v in rest.items() if k in in_query}, doseq=True)
     body = {k: v for k, v in rest.items() if k not in in_query}
     answer = await service.call(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
@@ -22,15 +24,20 @@ from distill_grpc.proto.distill.v1 import preference_service_pb2 as preference
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
 from distill_grpc.proto.distill.v1 import tag_service_pb2 as tag
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
+from distill_grpc.proto.distill.v1 import webhook_service_pb2 as webhook
 
 Stub = Any
 
 
-def requests(job_id: str) -> Mapping[str, Message]:
-    """By wire name, in an order in which a new user can make them; `job_id` is a sync of theirs.
+# What signs the pushes of a user's X account.
+CONSUMER_SECRET = "consumer-secret"
 
-    The secret of a feed is known once it was made, and that of a mail to its reader: they stand as
-    `unknown`.
+
+def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
+    """By wire name, in an order in which a new user can make them.
+
+    `job_id` is a sync of theirs, `key` belongs to the webhook of their X account. The secret of a feed
+    is known once it was made, and that of a mail to its reader: they stand as `unknown`.
     """
     put = connection.PutConnectionRequest(source="rss")
     put.settings.update({"pages": 1})
@@ -41,6 +48,12 @@ def requests(job_id: str) -> Mapping[str, Message]:
         "/distill.v1.DiscoveryService/GetHealth": discovery.GetHealthRequest(),
         "/distill.v1.DiscoveryService/GetJwks": discovery.GetJwksRequest(),
         "/distill.v1.ConnectionService/PutConnection": put,
+        "/distill.v1.WebhookService/VerifyWebhook": webhook.VerifyWebhookRequest(
+            source="x", key=key, crc_token="token"
+        ),
+        "/distill.v1.WebhookService/ReceiveWebhook": webhook.ReceiveWebhookRequest(
+            source="x", key=key, body={"content_type": "application/json", "data": b"{}"}
+        ),
         "/distill.v1.ConnectionService/ListConnections": connection.ListConnectionsRequest(),
         "/distill.v1.ConnectionService/GetConnection": connection.GetConnectionRequest(
             source="rss"
@@ -133,12 +146,18 @@ def path_of(rpc: contract.Rpc) -> str:
     """The path of an RPC with something good in each variable."""
     path = rpc.path
     fields = rpc.descriptor.input_type.fields_by_name
-    known = {"period": "daily", "job_id": "sync_a", "source": "rss"}
+    known = {"period": "daily", "job_id": "sync_a", "source": "rss", "key": "key"}
     known |= {"token": "unknown", "file": "feed.atom"}
     for name in rpc.path_fields:
         value = NOBODY if contract.rules(fields[name]).string.uuid else known[name]
         path = path.replace(f"{{{name}}}", value)
     return path
+
+
+def signature(body: bytes = b"{}") -> dict[str, str]:
+    """The metadata that prove a push of X."""
+    signed = hmac.digest(CONSUMER_SECRET.encode(), body, "sha256")
+    return {"x-twitter-webhooks-signature": f"sha256={base64.b64encode(signed).decode()}"}
 
 
 def method(channel: Any, rpc: contract.Rpc) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from tests.conformance.users import collected
 from tests.databases import fresh_database
 from tests.service import Service, start_service
 
+PUBLIC_URL = "https://distill.example.com"
 _numbers = itertools.count(1)
 
 
@@ -24,7 +25,11 @@ async def shared(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
     """
     with fresh_database(postgres) as address:
         async with start_service(
-            address, tmp_path_factory.mktemp("shared"), mock=True, sync_min_interval="1h"
+            address,
+            tmp_path_factory.mktemp("shared"),
+            mock=True,
+            sync_min_interval="1h",
+            public_url=PUBLIC_URL,
         ) as running:
             yield running
 
@@ -34,7 +39,11 @@ async def idle(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Async
     """Like `shared`, but without a worker: what is queued stays queued."""
     with fresh_database(postgres) as address:
         async with start_service(
-            address, tmp_path_factory.mktemp("idle"), mock=True, worker=False
+            address,
+            tmp_path_factory.mktemp("idle"),
+            mock=True,
+            worker=False,
+            public_url=PUBLIC_URL,
         ) as running:
             yield running
 

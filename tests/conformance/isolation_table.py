@@ -112,4 +112,12 @@ ROWS: Mapping[str, Row] = {
         free=frozenset({"credentials", "settings"}),
     ),
     "/distill.v1.ConnectionService/DeleteConnection": Row({"source": _CONNECTION}),
+    # Platforms call these, not users: the key is the secret, and acts for its owner (`rest/test_webhooks`).
+    "/distill.v1.WebhookService/ReceiveWebhook": Row(free=frozenset({"source", "key"})),
+    "/distill.v1.WebhookService/VerifyWebhook": Row(
+        free=frozenset(
+            {"source", "key", "crc_token"}
+            | {f"hub.{name}" for name in ("mode", "topic", "challenge", "reason")}
+        )
+    ),
 }

@@ -183,7 +183,7 @@ async def happened(scene: Scene) -> Aftermath:
     found = Aftermath()
     begun = datetime.now(UTC)
     workers = [await scene.worker(concurrency=1) for _ in range(3)]
-    await until(scene.all_registered)
+    await until(scene.all_registered, timeout=60)
     by_pid = {worker.process.pid: worker for worker in workers}
     await scene.begin("killed", pages=20, delay=0.1)
     await scene.begin("frozen", pages=20, delay=0.1)

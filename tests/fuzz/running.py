@@ -62,9 +62,7 @@ async def fuzz(
     """Starts a service of its own in mock mode in `folder` and asks it up to `examples` questions
     of each operation and phase. `tell` gets each line that schemathesis prints."""
     async with serve(folder, DISTILL_MOCK="1", DISTILL_API_CALLS_PER_MINUTE="1000000") as served:
-        token = (
-            await served.run("token", "--user-id", "fuzz", "--email", "fuzz@example.com")
-        ).strip()
+        token = await _creator(served)
         report = folder / "report.json"
         text = await _run(served, token, report, examples=examples, seed=seed, tell=tell)
         answers = await _answers(served)
@@ -80,6 +78,18 @@ async def fuzz(
         seconds=told.get("running_time", 0.0),
         text=text,
     )
+
+
+async def _creator(served: Served) -> str:
+    """The token of a creator, which opens both surfaces."""
+    known = {"email": "fuzz@example.com", "password": "correct horse battery"}
+    async with aiohttp.ClientSession(f"{served.url}/") as http:
+        new = known | {"username": "fuzz", "role": "creator"}
+        async with http.post("api/v1/users/register", json=new) as made:
+            assert made.status == 201, await made.text()
+        async with http.post("api/v1/users/login", json=known) as answer:
+            token: str = (await answer.json())["access_token"]
+    return token
 
 
 async def _run(

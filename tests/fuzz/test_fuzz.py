@@ -13,9 +13,9 @@ from tests.fuzz.running import fuzz
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_service_keeps_to_its_own_openapi_document(tmp_path: Path) -> None:
-    figures = await fuzz(tmp_path, examples=150, seed=SEED)
+    figures = await fuzz(tmp_path, examples=60, seed=SEED)
     assert figures.found == [], figures.text[-20_000:]
     assert figures.operations >= 16
     assert figures.calls >= 1500, figures

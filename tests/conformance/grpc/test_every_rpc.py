@@ -10,7 +10,14 @@ from google.protobuf import json_format
 
 from distill_grpc.feed.digest_mailing import UNSUBSCRIBE
 from distill_grpc.proto import contract
-from tests.conformance.calls import any_request, method, publishing_requests, requests
+from tests.conformance.calls import (
+    CONSUMER_SECRET,
+    any_request,
+    method,
+    publishing_requests,
+    requests,
+    signature,
+)
 from tests.conformance.grpc.failures import failure
 from tests.conformance.users import link_tokens, store, story
 from tests.service import Service
@@ -39,10 +46,13 @@ def test_there_is_a_request_for_every_rpc() -> None:
 
 
 async def test_every_rpc_succeeds_once_in_the_life_of_a_user(shared: Service, user: str) -> None:
-    metadata = shared.metadata(user, **{"x-request-id": f"life-{user}"})
+    metadata = shared.metadata(user, **{"x-request-id": f"life-{user}"}, **signature())
+    credentials = {"credentials": {"consumer_secret": CONSUMER_SECRET}}
+    made = await shared.call("PUT", "/connections/x", credentials, user=user)
+    key = made.body["webhook"]["url"].rpartition("/")[2]
     job_id = feed_token = ""
     done = []
-    for full_name, request in requests("").items():
+    for full_name, request in requests("", key).items():
         rpc = contract.rpc(full_name)
         if full_name.endswith("/GetSyncJob"):
             request.job_id = job_id

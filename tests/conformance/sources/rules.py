@@ -34,6 +34,9 @@ def check_pages(pages: Iterable[Page], *, parts: Iterable[str], now: datetime) -
             assert page.failure is None
         assert math.isfinite(page.min_interval)
         assert 0 <= page.min_interval <= 86_400
+        if page.hub:
+            assert all(urlsplit(a).scheme in {"http", "https"} for a in (page.hub, page.topic))
+            assert max(len(page.hub.encode()), len(page.topic.encode())) <= 1_000
         check_json(page.cursor)
         assert len(json.dumps(page.cursor)) < 200_000
         items.extend(page.items)

@@ -286,7 +286,7 @@ def _put(world: World) -> Any:
 
 async def _delete(world: World) -> None:
     async with world.engine.begin() as connection:
-        await connecting.disconnect(connection, USER, "scripted")
+        await connecting.disconnect(connection, USER, "scripted", now=world.now())
 
 
 @pytest.mark.parametrize("change", [_put, _delete])

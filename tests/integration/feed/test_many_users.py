@@ -132,7 +132,7 @@ async def test_users_who_change_their_minds_while_workers_work_break_nothing(
 
     async def disconnect(user: str) -> None:
         async with world.engine.begin() as connection:
-            await connecting.disconnect(connection, user, "second")
+            await connecting.disconnect(connection, user, "second", now=world.now())
 
     async def tick(_user: str) -> None:
         async with world.engine.begin() as connection:

@@ -13,6 +13,7 @@ from distill_grpc.feed.budgets import PostgresBudgets, spending_for
 from distill_grpc.feed.store import digest_mails, llm_usage, tags, tokens
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
+from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World, caller
 
@@ -32,8 +33,13 @@ async def enforce(world: World) -> dict[str, int]:
 
 async def filled(world: World, user: str) -> None:
     """A user with something in every table."""
+    if not isinstance(world.source, PushedSource):
+        world.sources = {"scripted": PushedSource(parts=("a",))}
     world.source.plays(Page(part="a", items=items("a", range(4), world.now())))
     await world.sync(await world.watch(user), user)
+    await world.connect(user, credentials={"webhook_secret": SECRET})
+    pushed = Pushed(world)
+    await pushed.deliver(pushed.key(await pushed.endpoint(user=user)))
     await world.sync(user=user, trigger="request", types=("content/summary/daily",))
     async with world.engine.begin() as connection:
         await preferring.update(
@@ -64,7 +70,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 14
+    assert len(before) == 16
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)
@@ -155,7 +161,7 @@ async def test_tidying_up_does_not_wait_for_a_page_that_is_being_stored(world: W
 async def test_a_disconnected_account_leaves_its_items_and_nothing_else(world: World) -> None:
     await filled(world, "user_1")
     async with world.engine.begin() as connection:
-        await connecting.disconnect(connection, "user_1", "scripted")
+        await connecting.disconnect(connection, "user_1", "scripted", now=world.now())
     left = await rows_of(world, "user_1")
     assert (left["connections"], left["connection_parts"]) == (0, 0)
     assert left["items"] == 4

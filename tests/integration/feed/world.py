@@ -20,6 +20,7 @@ from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.policy import Policy
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import connections, runs, watches
 from distill_grpc.feed.tokens import TokenKeeper
@@ -74,9 +75,18 @@ class World:
         self.http = HttpClient(allow_private_addresses=True)  # reaches the servers of a test
         self.tokens = keeper(self.engine, self.keyring, self.http)
 
+    @property
+    def pushing(self) -> Pushing:
+        """Our side of pushes, as if platforms reached us under a name."""
+        return Pushing(self.keyring, "https://distill.example.com")
+
     def now(self) -> datetime:
         """The instant of this world."""
         return datetime.now(UTC) + self.ahead
+
+    def open_credentials(self, row: Row[Any]) -> Mapping[str, Any]:
+        """What a connection's row seals."""
+        return self.tokens.vault.open_credentials(row)
 
     @property
     def source(self) -> ScriptedSource:
@@ -97,6 +107,7 @@ class World:
             policy=self.policy,
             tokens=self.tokens,
             summariser=OfflineSummariser(),
+            pushing=self.pushing,
         )
         return replace(app.build_collector(parts), now=self.now)
 
@@ -116,6 +127,7 @@ class World:
             settings=settings,
             tokens=self.tokens,
             now=self.now,
+            pushing=self.pushing,
         )
 
     async def watch(self, user: str = USER, *, connects: bool = True, **options: Any) -> UUID:

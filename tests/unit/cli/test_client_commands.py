@@ -306,6 +306,18 @@ def test_connecting_and_disconnecting_a_feed(distill: Run, service: Any) -> None
     assert "disconnected" in distill("disconnect", "rss").out
 
 
+def test_the_address_for_a_platforms_pushes_is_shown_whole(distill: Run, service: Any) -> None:
+    url = "https://distill.example.com/webhooks/github/" + "k" * 60
+    connection = {
+        "source": "github",
+        "state": "ok",
+        "parts": [],
+        "webhook": {"state": "pending", "url": url},
+    }
+    service.on("GET /connections", (200, {"connections": [connection]}))
+    assert f"github pushes to (pending): {url}\n" in distill("connections").out
+
+
 def feeds(*names: str) -> dict[str, Any]:
     return {
         "source": "rss",

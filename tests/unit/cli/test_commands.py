@@ -121,6 +121,10 @@ def test_a_wrong_setting_is_one_line_that_names_the_variable(
     [
         ("DISTILL_MOCK", "maybe", "must be 0 or 1 (it is 'maybe')"),
         ("DISTILL_SOURCES", "foo", "unknown source 'foo'"),
+        ("DISTILL_PUBLIC_URL", "distill.example", "must be an http or https address"),
+        ("DISTILL_PUBLIC_URL", "https://", "must be an http or https address"),
+        ("DISTILL_PUBLIC_URL", "https://a@d.example", "must have no query, fragment, user name"),
+        ("DISTILL_PUBLIC_URL", "https://d.example/?a=b", "must have no query, fragment, user name"),
         ("DISTILL_ENCRYPTION_KEYS", "abc", "key 1"),
     ],
 )

@@ -27,7 +27,7 @@ SCALARS = {
 
 
 def all_descriptors() -> list[Descriptor]:
-    """Every message type that a request or a response of the contract is made of, as far as it is JSON."""
+    """Every message type that JSON of a request or a response of the contract is made of."""
     found: dict[str, Descriptor] = {}
 
     def visit(descriptor: Descriptor) -> None:

@@ -30,7 +30,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#distill/v1/connection_service.proto\x12\ndistill.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x07\n\nConnection\x12\x0e\n\x06source\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.distill.v1.Connection.State\x12\x14\n\x07\x61\x63\x63ount\x18\x03 \x01(\tH\x00\x88\x01\x01\x12)\n\x08settings\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fhas_credentials\x18\x05 \x01(\x08\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_success\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07message\x18\t \x01(\tH\x02\x88\x01\x01\x12/\n\x0bretry_after\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05parts\x18\x0b \x03(\x0b\x32\x1b.distill.v1.Connection.Part\x12\x0e\n\x06scopes\x18\x0c \x03(\t\x12\x16\n\x0emissing_scopes\x18\r \x03(\t\x12.\n\nexpires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08warnings\x18\x0f \x03(\t\x1a\xde\x02\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.distill.v1.Connection.State\x12\x12\n\x05title\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x03url\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07message\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x30\n\x0clast_success\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cnext_attempt\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\t \x01(\x05\x12-\n\tgap_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_titleB\x06\n\x04_urlB\x08\n\x06_errorB\n\n\x08_message\"U\n\x05State\x12\x15\n\x11state_unspecified\x10\x00\x12\x0b\n\x07pending\x10\x01\x12\x06\n\x02ok\x10\x02\x12\x0b\n\x07\x66\x61iling\x10\x03\x12\x13\n\x0f\x61\x63tion_required\x10\x04\x42\n\n\x08_accountB\x08\n\x06_errorB\n\n\x08_message\"\x8a\x01\n\x14PutConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12,\n\x0b\x63redentials\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12)\n\x08settings\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x18\n\x16ListConnectionsRequest\"F\n\x17ListConnectionsResponse\x12+\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x16.distill.v1.Connection\"1\n\x14GetConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"4\n\x17\x44\x65leteConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x9b\x01\n\x18\x44\x65leteConnectionResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12;\n\x06status\x18\x02 \x01(\x0e\x32+.distill.v1.DeleteConnectionResponse.Status\"2\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x10\n\x0c\x64isconnected\x10\x01\x32\xf3\x03\n\x11\x43onnectionService\x12u\n\rPutConnection\x12 .distill.v1.PutConnectionRequest\x1a\x16.distill.v1.Connection\"*\xaa\xbb\x18\x06\x12\x04\x0b\x02\x03\x07\x82\xd3\xe4\x93\x02\x1a\x1a\x15/connections/{source}:\x01*\x12p\n\x0fListConnections\x12\".distill.v1.ListConnectionsRequest\x1a#.distill.v1.ListConnectionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/connections\x12o\n\rGetConnection\x12 .distill.v1.GetConnectionRequest\x1a\x16.distill.v1.Connection\"$\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x17\x12\x15/connections/{source}\x12\x83\x01\n\x10\x44\x65leteConnection\x12#.distill.v1.DeleteConnectionRequest\x1a$.distill.v1.DeleteConnectionResponse\"$\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x17*\x15/connections/{source}B8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#distill/v1/connection_service.proto\x12\ndistill.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\n\n\nConnection\x12\x0e\n\x06source\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.distill.v1.Connection.State\x12\x14\n\x07\x61\x63\x63ount\x18\x03 \x01(\tH\x00\x88\x01\x01\x12)\n\x08settings\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x17\n\x0fhas_credentials\x18\x05 \x01(\x08\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_success\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05\x65rror\x18\x08 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07message\x18\t \x01(\tH\x02\x88\x01\x01\x12/\n\x0bretry_after\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05parts\x18\x0b \x03(\x0b\x32\x1b.distill.v1.Connection.Part\x12\x0e\n\x06scopes\x18\x0c \x03(\t\x12\x16\n\x0emissing_scopes\x18\r \x03(\t\x12.\n\nexpires_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08warnings\x18\x0f \x03(\t\x12,\n\x07webhook\x18\x10 \x01(\x0b\x32\x1b.distill.v1.Connection.Push\x1a\xbd\x02\n\x04Push\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.distill.v1.Connection.Push.State\x12\x10\n\x03hub\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x03url\x18\x03 \x01(\tH\x01\x88\x01\x01\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_delivery\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x07message\x18\x06 \x01(\tH\x02\x88\x01\x01\"O\n\x05State\x12\x15\n\x11state_unspecified\x10\x00\x12\x0b\n\x07pending\x10\x01\x12\n\n\x06\x61\x63tive\x10\x02\x12\n\n\x06\x64\x65nied\x10\x03\x12\n\n\x06lapsed\x10\x04\x42\x06\n\x04_hubB\x06\n\x04_urlB\n\n\x08_message\x1a\x89\x03\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.distill.v1.Connection.State\x12\x12\n\x05title\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x03url\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x12\n\x05\x65rror\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07message\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x30\n\x0clast_success\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cnext_attempt\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66\x61ilures\x18\t \x01(\x05\x12-\n\tgap_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x04push\x18\x0b \x01(\x0b\x32\x1b.distill.v1.Connection.PushB\x08\n\x06_titleB\x06\n\x04_urlB\x08\n\x06_errorB\n\n\x08_message\"U\n\x05State\x12\x15\n\x11state_unspecified\x10\x00\x12\x0b\n\x07pending\x10\x01\x12\x06\n\x02ok\x10\x02\x12\x0b\n\x07\x66\x61iling\x10\x03\x12\x13\n\x0f\x61\x63tion_required\x10\x04\x42\n\n\x08_accountB\x08\n\x06_errorB\n\n\x08_message\"\x8a\x01\n\x14PutConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12,\n\x0b\x63redentials\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12)\n\x08settings\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x18\n\x16ListConnectionsRequest\"F\n\x17ListConnectionsResponse\x12+\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x16.distill.v1.Connection\"1\n\x14GetConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"4\n\x17\x44\x65leteConnectionRequest\x12\x19\n\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\"\x9b\x01\n\x18\x44\x65leteConnectionResponse\x12\x0e\n\x06source\x18\x01 \x01(\t\x12;\n\x06status\x18\x02 \x01(\x0e\x32+.distill.v1.DeleteConnectionResponse.Status\"2\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x10\n\x0c\x64isconnected\x10\x01\x32\xf3\x03\n\x11\x43onnectionService\x12u\n\rPutConnection\x12 .distill.v1.PutConnectionRequest\x1a\x16.distill.v1.Connection\"*\xaa\xbb\x18\x06\x12\x04\x0b\x02\x03\x07\x82\xd3\xe4\x93\x02\x1a\x1a\x15/connections/{source}:\x01*\x12p\n\x0fListConnections\x12\".distill.v1.ListConnectionsRequest\x1a#.distill.v1.ListConnectionsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/connections\x12o\n\rGetConnection\x12 .distill.v1.GetConnectionRequest\x1a\x16.distill.v1.Connection\"$\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x17\x12\x15/connections/{source}\x12\x83\x01\n\x10\x44\x65leteConnection\x12#.distill.v1.DeleteConnectionRequest\x1a$.distill.v1.DeleteConnectionResponse\"$\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x17*\x15/connections/{source}B8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,25 +53,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._serialized_options = b'\252\273\030\003\022\001\013\202\323\344\223\002\027*\025/connections/{source}'
   _globals['_CONNECTION']._serialized_start=200
-  _globals['_CONNECTION']._serialized_end=1178
-  _globals['_CONNECTION_PART']._serialized_start=707
-  _globals['_CONNECTION_PART']._serialized_end=1057
-  _globals['_CONNECTION_STATE']._serialized_start=1059
-  _globals['_CONNECTION_STATE']._serialized_end=1144
-  _globals['_PUTCONNECTIONREQUEST']._serialized_start=1181
-  _globals['_PUTCONNECTIONREQUEST']._serialized_end=1319
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=1321
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1345
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1347
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1417
-  _globals['_GETCONNECTIONREQUEST']._serialized_start=1419
-  _globals['_GETCONNECTIONREQUEST']._serialized_end=1468
-  _globals['_DELETECONNECTIONREQUEST']._serialized_start=1470
-  _globals['_DELETECONNECTIONREQUEST']._serialized_end=1522
-  _globals['_DELETECONNECTIONRESPONSE']._serialized_start=1525
-  _globals['_DELETECONNECTIONRESPONSE']._serialized_end=1680
-  _globals['_DELETECONNECTIONRESPONSE_STATUS']._serialized_start=1630
-  _globals['_DELETECONNECTIONRESPONSE_STATUS']._serialized_end=1680
-  _globals['_CONNECTIONSERVICE']._serialized_start=1683
-  _globals['_CONNECTIONSERVICE']._serialized_end=2182
+  _globals['_CONNECTION']._serialized_end=1587
+  _globals['_CONNECTION_PUSH']._serialized_start=753
+  _globals['_CONNECTION_PUSH']._serialized_end=1070
+  _globals['_CONNECTION_PUSH_STATE']._serialized_start=963
+  _globals['_CONNECTION_PUSH_STATE']._serialized_end=1042
+  _globals['_CONNECTION_PART']._serialized_start=1073
+  _globals['_CONNECTION_PART']._serialized_end=1466
+  _globals['_CONNECTION_STATE']._serialized_start=1468
+  _globals['_CONNECTION_STATE']._serialized_end=1553
+  _globals['_PUTCONNECTIONREQUEST']._serialized_start=1590
+  _globals['_PUTCONNECTIONREQUEST']._serialized_end=1728
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=1730
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1754
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1756
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1826
+  _globals['_GETCONNECTIONREQUEST']._serialized_start=1828
+  _globals['_GETCONNECTIONREQUEST']._serialized_end=1877
+  _globals['_DELETECONNECTIONREQUEST']._serialized_start=1879
+  _globals['_DELETECONNECTIONREQUEST']._serialized_end=1931
+  _globals['_DELETECONNECTIONRESPONSE']._serialized_start=1934
+  _globals['_DELETECONNECTIONRESPONSE']._serialized_end=2089
+  _globals['_DELETECONNECTIONRESPONSE_STATUS']._serialized_start=2039
+  _globals['_DELETECONNECTIONRESPONSE_STATUS']._serialized_end=2089
+  _globals['_CONNECTIONSERVICE']._serialized_start=2092
+  _globals['_CONNECTIONSERVICE']._serialized_end=2591
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Connection(_message.Message):
-    __slots__ = ("source", "state", "account", "settings", "has_credentials", "connected_at", "last_success", "error", "message", "retry_after", "parts", "scopes", "missing_scopes", "expires_at", "warnings")
+    __slots__ = ("source", "state", "account", "settings", "has_credentials", "connected_at", "last_success", "error", "message", "retry_after", "parts", "scopes", "missing_scopes", "expires_at", "warnings", "webhook")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         state_unspecified: _ClassVar[Connection.State]
@@ -29,8 +29,35 @@ class Connection(_message.Message):
     ok: Connection.State
     failing: Connection.State
     action_required: Connection.State
+    class Push(_message.Message):
+        __slots__ = ("state", "hub", "url", "until", "last_delivery", "message")
+        class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+            __slots__ = ()
+            state_unspecified: _ClassVar[Connection.Push.State]
+            pending: _ClassVar[Connection.Push.State]
+            active: _ClassVar[Connection.Push.State]
+            denied: _ClassVar[Connection.Push.State]
+            lapsed: _ClassVar[Connection.Push.State]
+        state_unspecified: Connection.Push.State
+        pending: Connection.Push.State
+        active: Connection.Push.State
+        denied: Connection.Push.State
+        lapsed: Connection.Push.State
+        STATE_FIELD_NUMBER: _ClassVar[int]
+        HUB_FIELD_NUMBER: _ClassVar[int]
+        URL_FIELD_NUMBER: _ClassVar[int]
+        UNTIL_FIELD_NUMBER: _ClassVar[int]
+        LAST_DELIVERY_FIELD_NUMBER: _ClassVar[int]
+        MESSAGE_FIELD_NUMBER: _ClassVar[int]
+        state: Connection.Push.State
+        hub: str
+        url: str
+        until: _timestamp_pb2.Timestamp
+        last_delivery: _timestamp_pb2.Timestamp
+        message: str
+        def __init__(self, state: _Optional[_Union[Connection.Push.State, str]] = ..., hub: _Optional[str] = ..., url: _Optional[str] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_delivery: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
     class Part(_message.Message):
-        __slots__ = ("name", "state", "title", "url", "error", "message", "last_success", "next_attempt", "failures", "gap_until")
+        __slots__ = ("name", "state", "title", "url", "error", "message", "last_success", "next_attempt", "failures", "gap_until", "push")
         NAME_FIELD_NUMBER: _ClassVar[int]
         STATE_FIELD_NUMBER: _ClassVar[int]
         TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +68,7 @@ class Connection(_message.Message):
         NEXT_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
         FAILURES_FIELD_NUMBER: _ClassVar[int]
         GAP_UNTIL_FIELD_NUMBER: _ClassVar[int]
+        PUSH_FIELD_NUMBER: _ClassVar[int]
         name: str
         state: Connection.State
         title: str
@@ -51,7 +79,8 @@ class Connection(_message.Message):
         next_attempt: _timestamp_pb2.Timestamp
         failures: int
         gap_until: _timestamp_pb2.Timestamp
-        def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., gap_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+        push: Connection.Push
+        def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_attempt: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., gap_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., push: _Optional[_Union[Connection.Push, _Mapping]] = ...) -> None: ...
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +96,7 @@ class Connection(_message.Message):
     MISSING_SCOPES_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     source: str
     state: Connection.State
     account: str
@@ -82,7 +112,8 @@ class Connection(_message.Message):
     missing_scopes: _containers.RepeatedScalarFieldContainer[str]
     expires_at: _timestamp_pb2.Timestamp
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, source: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., account: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., has_credentials: _Optional[bool] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[Connection.Part, _Mapping]]] = ..., scopes: _Optional[_Iterable[str]] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    webhook: Connection.Push
+    def __init__(self, source: _Optional[str] = ..., state: _Optional[_Union[Connection.State, str]] = ..., account: _Optional[str] = ..., settings: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., has_credentials: _Optional[bool] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[Connection.Part, _Mapping]]] = ..., scopes: _Optional[_Iterable[str]] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., webhook: _Optional[_Union[Connection.Push, _Mapping]] = ...) -> None: ...
 
 class PutConnectionRequest(_message.Message):
     __slots__ = ("source", "credentials", "settings")

@@ -34,6 +34,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INVALID_CREDENTIALS: _ClassVar[ErrorReason]
     REQUEST_IN_PROGRESS: _ClassVar[ErrorReason]
     IDEMPOTENCY_KEY_REUSED: _ClassVar[ErrorReason]
+    GONE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 NOT_WATCHING: ErrorReason
 NO_PLATFORM_AUTH: ErrorReason
@@ -58,6 +59,7 @@ CONFLICT: ErrorReason
 INVALID_CREDENTIALS: ErrorReason
 REQUEST_IN_PROGRESS: ErrorReason
 IDEMPOTENCY_KEY_REUSED: ErrorReason
+GONE: ErrorReason
 ERROR_FIELD_NUMBER: _ClassVar[int]
 error: _descriptor.FieldDescriptor
 

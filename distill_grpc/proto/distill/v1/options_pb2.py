@@ -27,7 +27,7 @@ from distill_grpc.proto.distill.v1 import errors_pb2 as distill_dot_v1_dot_error
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64istill/v1/options.proto\x12\ndistill.v1\x1a\x17\x64istill/v1/errors.proto\x1a google/protobuf/descriptor.proto\"\xa6\x01\n\x08RpcRules\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12\'\n\x06\x65rrors\x18\x02 \x03(\x0e\x32\x17.distill.v1.ErrorReason\x12\x10\n\x08statuses\x18\x03 \x03(\x05\x12\x12\n\ndata_types\x18\x04 \x03(\t\x12\x14\n\x0crequirements\x18\x05 \x01(\t\x12\x16\n\x0eoptional_token\x18\x06 \x01(\x08\x12\r\n\x05keyed\x18\x07 \x01(\x08\"@\n\nFieldNotes\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t:C\n\x03rpc\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x14.distill.v1.RpcRules:F\n\x05notes\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x0b\x32\x16.distill.v1.FieldNotesB8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x64istill/v1/options.proto\x12\ndistill.v1\x1a\x17\x64istill/v1/errors.proto\x1a google/protobuf/descriptor.proto\"\xdf\x01\n\x08RpcRules\x12\x0e\n\x06public\x18\x01 \x01(\x08\x12\'\n\x06\x65rrors\x18\x02 \x03(\x0e\x32\x17.distill.v1.ErrorReason\x12\x10\n\x08statuses\x18\x03 \x03(\x05\x12\x12\n\ndata_types\x18\x04 \x03(\t\x12\x14\n\x0crequirements\x18\x05 \x01(\t\x12\x16\n\x0eoptional_token\x18\x06 \x01(\x08\x12\r\n\x05keyed\x18\x07 \x01(\x08\x12\x0f\n\x07headers\x18\x08 \x03(\t\x12&\n\x1epasses_over_unknown_parameters\x18\t \x01(\x08\"@\n\nFieldNotes\x12\x14\n\x0c\x64\x65\x66\x61ult_json\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x03 \x01(\t:C\n\x03rpc\x12\x1e.google.protobuf.MethodOptions\x18\xb5\x87\x03 \x01(\x0b\x32\x14.distill.v1.RpcRules:F\n\x05notes\x12\x1d.google.protobuf.FieldOptions\x18\xb6\x87\x03 \x01(\x0b\x32\x16.distill.v1.FieldNotesB8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016dev.distill.v1P\001Z$distill.dev/gen/distill/v1;distillv1'
   _globals['_RPCRULES']._serialized_start=100
-  _globals['_RPCRULES']._serialized_end=266
-  _globals['_FIELDNOTES']._serialized_start=268
-  _globals['_FIELDNOTES']._serialized_end=332
+  _globals['_RPCRULES']._serialized_end=323
+  _globals['_FIELDNOTES']._serialized_start=325
+  _globals['_FIELDNOTES']._serialized_end=389
 # @@protoc_insertion_point(module_scope)

@@ -14,7 +14,7 @@ NOTES_FIELD_NUMBER: _ClassVar[int]
 notes: _descriptor.FieldDescriptor
 
 class RpcRules(_message.Message):
-    __slots__ = ("public", "errors", "statuses", "data_types", "requirements", "optional_token", "keyed")
+    __slots__ = ("public", "errors", "statuses", "data_types", "requirements", "optional_token", "keyed", "headers", "passes_over_unknown_parameters")
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class RpcRules(_message.Message):
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_TOKEN_FIELD_NUMBER: _ClassVar[int]
     KEYED_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    PASSES_OVER_UNKNOWN_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     public: bool
     errors: _containers.RepeatedScalarFieldContainer[_errors_pb2.ErrorReason]
     statuses: _containers.RepeatedScalarFieldContainer[int]
@@ -29,7 +31,9 @@ class RpcRules(_message.Message):
     requirements: str
     optional_token: bool
     keyed: bool
-    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ..., optional_token: _Optional[bool] = ..., keyed: _Optional[bool] = ...) -> None: ...
+    headers: _containers.RepeatedScalarFieldContainer[str]
+    passes_over_unknown_parameters: bool
+    def __init__(self, public: _Optional[bool] = ..., errors: _Optional[_Iterable[_Union[_errors_pb2.ErrorReason, str]]] = ..., statuses: _Optional[_Iterable[int]] = ..., data_types: _Optional[_Iterable[str]] = ..., requirements: _Optional[str] = ..., optional_token: _Optional[bool] = ..., keyed: _Optional[bool] = ..., headers: _Optional[_Iterable[str]] = ..., passes_over_unknown_parameters: _Optional[bool] = ...) -> None: ...
 
 class FieldNotes(_message.Message):
     __slots__ = ("default_json", "type", "format")
