@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -15,6 +15,7 @@ from distill_grpc.auth import LocalIssuer
 from distill_grpc.db.engine import create_engine
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import keys
+from distill_grpc.feed.asking import Asker
 from distill_grpc.feed.budgets import PostgresBudgets
 from distill_grpc.feed.digesting import Digester
 from distill_grpc.feed.link_tokens import LinkTokens
@@ -25,10 +26,12 @@ from distill_grpc.feed.store import state
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.key_files import KeyFileError
+from distill_grpc.llm.answering import Answerer, OfflineAnswerer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.llm.openai import OpenAiSummariser
+from distill_grpc.llm.openai_answers import OpenAiAnswerer
 from distill_grpc.settings import Settings, SettingsError
 from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
@@ -58,7 +61,17 @@ class Parts:
     tokens: TokenKeeper
     summariser: Summariser
     http: HttpClient
+    answerer: Answerer = field(default_factory=OfflineAnswerer)
     pushing: Pushing | None = None  # None: no platform can reach this service
+
+    @property
+    def asker(self) -> Asker:
+        """What answers questions."""
+        return Asker(
+            engine=self.engine,
+            answerer=self.answerer,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
+        )
 
     @property
     def digester(self) -> Digester:
@@ -97,6 +110,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
         with one_line("DISTILL_ENCRYPTION_KEYS"):
             vault = Vault(Keyring.load(settings.encryption_keys, settings.data_dir))
             await keys.require_all(engine, vault.keyring)
+        chat = _chat(settings, stack)
         yield Parts(
             engine=engine,
             queue=JobQueue(settings.database_url),
@@ -110,7 +124,8 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
                 guarded=http,
                 service=_token_service(settings, http),
             ),
-            summariser=_summariser(settings, stack),
+            summariser=OfflineSummariser() if chat is None else OpenAiSummariser(chat),
+            answerer=OfflineAnswerer() if chat is None else OpenAiAnswerer(chat),
             http=http,
             pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
         )
@@ -144,9 +159,9 @@ def _side_engine(settings: Settings, stack: AsyncExitStack, size: int) -> AsyncE
     return engine
 
 
-def _summariser(settings: Settings, stack: AsyncExitStack) -> Summariser:
+def _chat(settings: Settings, stack: AsyncExitStack) -> Chat | None:
     if settings.summary_model is None:
-        return OfflineSummariser()
+        return None
     chat = Chat.open(
         api_key=settings.openai_api_key,
         base_url=settings.openai_base_url,
@@ -154,7 +169,7 @@ def _summariser(settings: Settings, stack: AsyncExitStack) -> Summariser:
         prices=Prices(settings.llm_input_price, settings.llm_output_price),
     )
     stack.push_async_callback(chat.close)
-    return OpenAiSummariser(chat)
+    return chat
 
 
 def _token_urls(sources: Registry) -> list[str]:

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack
 from distill_grpc.app import audience
 from distill_grpc.app.parts import PATIENCE, load_link_tokens, open_parts, public_url
 from distill_grpc.app.serving import core, facade, grpc_server, local_transport
-from distill_grpc.app.working import build_collector, build_mailer, build_ticks
-from distill_grpc.feed import digest_scheduling, syncing
+from distill_grpc.app.working import build_collector, build_mailer, build_tagger, build_ticks
+from distill_grpc.feed import digest_scheduling, syncing, tagging
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digest_scheduling import DigestMaker
 from distill_grpc.jobs.amqp import AmqpJobs
@@ -63,6 +63,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
         parts.queue.handle(syncing.SYNC_JOB, collector.run)
         maker = DigestMaker(engine=parts.engine, digester=parts.digester)
         parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
+        parts.queue.handle(tagging.TAG_JOB, build_tagger(parts))
         post = DigestPost(
             engine=parts.engine,
             mailer=build_mailer(settings),

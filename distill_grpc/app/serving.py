@@ -33,6 +33,7 @@ from distill_grpc.feed.preference_servicer import PreferenceServicer
 from distill_grpc.feed.receiving import Receiver
 from distill_grpc.feed.store import state
 from distill_grpc.feed.sync_servicer import SyncServicer
+from distill_grpc.feed.tag_servicer import TagServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.feed.webhook_servicer import WebhookServicer
 from distill_grpc.llm.base import Summariser
@@ -154,6 +155,7 @@ def _servicers(
             tokens,
             tuple(parts.sources),
             parts.digester,
+            parts.asker,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, parts.tokens, parts.pushing
@@ -164,6 +166,7 @@ def _servicers(
             Receiver(parts.pushing, parts.tokens.vault.open_credentials) if parts.pushing else None,
         ),
         "distill.v1.PreferenceService": PreferenceServicer(parts.engine, tuple(parts.sources)),
+        "distill.v1.TagService": TagServicer(parts.engine, parts.queue),
         "distill.v1.DigestService": DigestServicer(parts.engine, links, public_url(settings)),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from distill_grpc import clock
 from distill_grpc.app.parts import Parts
 from distill_grpc.db import replies
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digest_scheduling, periods, retention, syncing
+from distill_grpc.feed import digest_scheduling, periods, retention, syncing, tagging
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
@@ -61,9 +61,19 @@ def build_collector(parts: Parts) -> Collector:
         worker=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
         tokens=parts.tokens,
         enqueue_again=enqueue_again,
+        enrich=build_tagger(parts),
         make_summaries=make_summaries,
         pushing=parts.pushing,
     )
+
+
+def build_tagger(parts: Parts) -> Callable[[str], Awaitable[None]]:
+    """What tags the items of a user that their vocabulary has not tagged yet."""
+
+    async def tag_items(user_id: str) -> None:
+        await tagging.tag_items(parts.engine, user_id)
+
+    return tag_items
 
 
 def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callable[[], Any]]]:

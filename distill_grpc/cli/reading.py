@@ -26,6 +26,7 @@ def add_commands(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.command("recent")(recent)
     app.command("search")(search)
+    app.command("ask")(ask_items)
     app.command("digest")(digest)
 
 
@@ -58,7 +59,11 @@ def recent(
 
 def search(
     query: Annotated[
-        list[str], typer.Argument(help='Words; "a phrase" in quotes, `or`, and -without.')
+        list[str],
+        typer.Argument(
+            help='Words; "a phrase" in quotes, `or`, and -without; from:ada source:rss tag:city since:7d '
+            "until:2026-11-01, each with a minus too (then put -- in front)."
+        ),
     ],
     *,
     limit: Limit = 20,
@@ -66,12 +71,16 @@ def search(
     tag: Annotated[
         list[str], typer.Option(metavar="TAG", help="Only with this tag; may be repeated.")
     ] = [],  # noqa: B006 -- typer copies it
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count all that was found by source, author and tag.")
+    ] = False,
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Search what was collected, best first."""
     body: dict[str, Any] = {"query": " ".join(query), "limit": limit}
+    body |= {"highlight": True, "facets": facets}
     if source:
         body["sources"] = source
     if tag:
@@ -83,6 +92,44 @@ def search(
         as_json=as_json,
         show=showing.items,
     )
+
+
+def ask_items(
+    question: Annotated[list[str], typer.Argument(help="What you want to know.")],
+    *,
+    source: Sources = [],  # noqa: B006 -- typer copies it
+    as_json: Json = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Ask a question about what was collected."""
+    body: dict[str, Any] = {"question": " ".join(question)}
+    if source:
+        body["sources"] = source
+    ask(
+        url,
+        token,
+        lambda client: client.call("POST", "/content/ask", body=body),
+        as_json=as_json,
+        show=_show_answer,
+    )
+
+
+def _show_answer(answer: dict[str, Any]) -> None:
+    out = console()
+    for said in answer["statements"]:
+        out.print(plain(said["text"]))
+        for cited in said["items"]:
+            origin = " · ".join(cited[key] for key in ("title", "source", "url") if cited.get(key))
+            out.print(Padding(plain(origin, style="dim"), (0, 0, 0, 2)))
+    reasons = {
+        "nothing_found": "No item has a word of that.",
+        "not_answered": "There are items about it, but none holds the answer.",
+    }
+    if reason := answer.get("reason"):
+        out.print(plain(reasons.get(reason, reason), style="yellow"))
+    for warning in answer["metadata"]["warnings"]:
+        out.print(plain(str(warning).replace("_", " "), style="yellow"))
 
 
 def digest(

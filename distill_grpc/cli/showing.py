@@ -6,6 +6,7 @@ which could move the cursor or rename the window.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -106,7 +107,9 @@ def item(out: Console, entry: Mapping[str, Any]) -> None:
     out.print(plain(title, style="bold"))
     origin = [entry.get("source"), entry.get("author"), when(entry.get("timestamp"))]
     out.print(plain(" · ".join(str(part) for part in origin if part), style="dim"))
-    if entry.get("title") and entry.get("content"):
+    if entry.get("snippet"):
+        out.print(marked(str(entry["snippet"])))
+    elif entry.get("title") and entry.get("content"):
         out.print(plain(_beginning(str(entry["content"]), 280)))
     if entry.get("url"):
         out.print(plain(entry["url"], style="blue"))
@@ -115,12 +118,30 @@ def item(out: Console, entry: Mapping[str, Any]) -> None:
     out.print()
 
 
+def marked(snippet: str) -> Text:
+    """A snippet, with what was found in bold."""
+    text = Text()
+    for index, part in enumerate(re.split(r"</?mark>", " ".join(snippet.split()))):
+        text.append(plain(html.unescape(part), style="bold yellow" if index % 2 else ""))
+    return text
+
+
+def facets(answer: Mapping[str, Any]) -> None:
+    """Counts of all that was found."""
+    out = console()
+    for kind, counted in answer.get("facets", {}).items():
+        told = ", ".join(f"{one['value']} {one['items']}" for one in counted)
+        if told:
+            out.print(plain(f"{kind}: {told}", style="dim"))
+
+
 def items(answer: Mapping[str, Any]) -> None:
     """A list of items, and what there is to say about it."""
     out = console()
     for entry in answer.get("data", []):
         item(out, entry)
     about = answer.get("metadata", {})
+    facets(answer)
     more = ", and there are more (--limit)" if about.get("has_more") else ""
     out.print(plain(count(about.get("count", 0), "item") + more, style="dim"))
     for warning in about.get("warnings", []):

@@ -57,6 +57,8 @@ class Collector:
     tokens: TokenKeeper
     # Enqueues a run once more, in the transaction of the connection.
     enqueue_again: Callable[[AsyncConnection, str, UUID], Awaitable[None]]
+    # Enriches the items of a user that a run collected.
+    enrich: Callable[[str], Awaitable[None]]
     # Makes the summaries that a run asked for by its types.
     make_summaries: Callable[[str, tuple[str, ...]], Awaitable[None]]
     now: Callable[[], datetime] = clock.utc_now
@@ -79,6 +81,7 @@ class Collector:
             async with self._kept(run):
                 own = await self._connections(run)
                 verdicts = await self._read_sources(run, own)
+                verdicts += await self._enrich(run)
                 verdicts += await self._make_summaries(run)
             await self._finish(run, verdicts, own)
         except LeaseLost:
@@ -121,6 +124,17 @@ class Collector:
         async with _first_error_of(asyncio.TaskGroup()) as group:
             tasks = [group.create_task(read(row)) for row in own.values()]
         return [task.result() for task in tasks]
+
+    async def _enrich(self, run: Row[Any]) -> list[Verdict]:
+        if not _collects(run.types):
+            return []
+        try:
+            await self.enrich(run.user_id)
+        except Exception:
+            # What was collected stays, and the next run goes on with it.
+            log.exception("items_not_enriched", user_id=run.user_id)
+            return [Verdict("partial")]
+        return []
 
     async def _make_summaries(self, run: Row[Any]) -> list[Verdict]:
         wanted = tuple(t for t in run.types if t.startswith("content/summary/"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -14,14 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import periods, reading
-from distill_grpc.feed.conversion import item_key, set_listing
-from distill_grpc.feed.digesting import Digester, Spender
+from distill_grpc.feed import asking, periods, reading
+from distill_grpc.feed.conversion import item_key, set_facets, set_listing
+from distill_grpc.feed.digesting import Digester, Spender, cited
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
 
+_REASONS = {
+    "nothing_found": pb.AskResponse.nothing_found,
+    "not_answered": pb.AskResponse.not_answered,
+}
 # What google.protobuf.Timestamp may hold, in seconds.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
@@ -34,6 +38,7 @@ class ContentServicer:
     tokens: PageTokens
     sources: Collection[str]
     digester: Digester
+    asker: asking.Asker
 
     async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
         """See the contract."""
@@ -56,25 +61,52 @@ class ContentServicer:
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         """See the contract."""
+        wanted = reading.Search(
+            text=request.query,
+            sources=request.sources,
+            tags=request.tags,
+            authors=request.authors,
+            since=_instant(request, "since"),
+            until=_instant(request, "until"),
+            limit=request.limit,
+            highlight=request.highlight,
+            facets=request.facets,
+        )
         async with self.reads.connect() as connection:
-            listing = await reading.search(
+            found = await reading.search(
                 connection,
                 self.tokens,
                 call.caller.user_id,
+                wanted,
                 known_sources=self.sources,
-                text=request.query,
-                sources=request.sources,
-                tags=request.tags,
-                authors=request.authors,
-                since=_instant(request, "since"),
-                until=_instant(request, "until"),
-                limit=request.limit,
                 page_token=request.page_token or None,
                 now=clock.utc_now(),
             )
         response = pb.SearchResponse()
-        set_listing(response, listing)
+        set_listing(response, found.listing)
+        for item, row in zip(response.data, found.listing.items, strict=True):
+            if row.id in found.snippets:
+                item.snippet = found.snippets[row.id]
+        if found.facets is not None:
+            set_facets(response.facets, found.facets)
         return response
+
+    async def ask(self, request: pb.AskRequest, call: Call) -> pb.AskResponse:
+        """See the contract."""
+        wanted = asking.Wanted(
+            question=request.question,
+            sources=request.sources,
+            since=_instant(request, "since"),
+            until=_instant(request, "until"),
+        )
+        told = await self.asker.ask(
+            call.caller.user_id,
+            wanted,
+            known_sources=self.sources,
+            credits_available=call.caller.credits_available,
+            now=clock.utc_now(),
+        )
+        return _answer(told)
 
     async def get_summary(self, request: pb.GetSummaryRequest, call: Call) -> pb.GetSummaryResponse:
         """See the contract."""
@@ -101,7 +133,9 @@ class ContentServicer:
         return _response(row, wanted)
 
 
-def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> datetime | None:
+def _instant(
+    request: pb.SearchRequest | pb.AskRequest, field: Literal["since", "until"]
+) -> datetime | None:
     if not request.HasField(field):
         return None
     value: Timestamp = getattr(request, field)
@@ -109,6 +143,22 @@ def _instant(request: pb.SearchRequest, field: Literal["since", "until"]) -> dat
         raise invalid_argument({field: "must be an instant from year 1 to 9999"})
     moment = datetime.fromtimestamp(value.seconds, UTC)
     return moment + timedelta(microseconds=value.nanos // 1000)
+
+
+def _answer(told: asking.Told) -> pb.AskResponse:
+    response = pb.AskResponse()
+    for said in told.answer.statements:
+        statement = response.statements.add(text=said.text)
+        _add_cited(statement.items, (cited(told.documents[id_]) for id_ in said.document_ids))
+    if told.answer.reason is None:
+        response.answer = " ".join(said.text for said in told.answer.statements)
+    else:
+        response.reason = _REASONS[told.answer.reason]
+    response.metadata.model_used = told.answer.model
+    response.metadata.processing_time = f"{told.seconds:.1f}s"
+    response.metadata.confidence = told.answer.confidence
+    response.metadata.warnings.extend(told.warnings)
+    return response
 
 
 def _response(row: Row[Any], wanted: periods.Period) -> pb.GetSummaryResponse:
@@ -135,12 +185,16 @@ def _response(row: Row[Any], wanted: periods.Period) -> pb.GetSummaryResponse:
 
 def _cite(citation: pb.Citation, said: Mapping[str, Any]) -> None:
     citation.why.extend(said.get("why", ()))  # absent in summaries of older versions
-    for cited in said["items"]:
-        item = citation.items.add(
-            id=item_key(UUID(cited["id"])),
-            source=cited["source"],
-            author=cited["author"],
-            title=cited["title"],
+    _add_cited(citation.items, said["items"])
+
+
+def _add_cited(target: Any, items: Iterable[Mapping[str, str]]) -> None:
+    for told in items:
+        item = target.add(
+            id=item_key(UUID(told["id"])),
+            source=told["source"],
+            author=told["author"],
+            title=told["title"],
         )
-        if cited["url"]:
-            item.url = cited["url"]
+        if told["url"]:
+            item.url = told["url"]

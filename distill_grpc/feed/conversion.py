@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from distill_grpc.feed.reading import Listing
-from distill_grpc.feed.store.items import ItemRow
+from distill_grpc.feed.store.item_lists import ItemRow
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.instants import set_instant
 
@@ -60,6 +61,13 @@ def add_item(target: Any, row: ItemRow) -> None:
     if raw is not None:
         value = orjson.loads(raw)
         item.raw_data.update(value if isinstance(value, dict) else {"value": value})
+
+
+def set_facets(target: pb.Facets, facets: Sequence[tuple[str, str, int]]) -> None:
+    """Fills the counts of a search."""
+    kinds = {"source": target.sources, "author": target.authors, "tag": target.tags}
+    for kind, value, items in facets:
+        kinds[kind].add(value=value, items=items)
 
 
 def set_listing(target: pb.ListRecentResponse | pb.SearchResponse, listing: Listing) -> None:

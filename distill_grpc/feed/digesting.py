@@ -171,11 +171,12 @@ def _content(digest: Digest, documents: dict[str, Document]) -> dict[str, Any]:
 
 
 def _statement(said: Statement, documents: dict[str, Document]) -> dict[str, Any]:
-    cited = [_cited(documents[id_]) for id_ in said.document_ids]
-    return {"text": said.text, "items": cited, "why": list(said.why)}
+    items = [cited(documents[id_]) for id_ in said.document_ids]
+    return {"text": said.text, "items": items, "why": list(said.why)}
 
 
-def _cited(document: Document) -> dict[str, str]:
+def cited(document: Document) -> dict[str, str]:
+    """What a citation tells of a document."""
     told = asdict(document)
     title = document.title or document.text
     shown = title if len(title) <= TITLE else title[: TITLE - 1].rstrip() + "…"

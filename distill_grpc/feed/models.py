@@ -249,6 +249,9 @@ class Item(Base):
     ai_tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
     raw: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     backdated: Mapped[bool]
+    # Where it was tagged by a vocabulary: what its source called it, and by which revision.
+    source_tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    tag_revision: Mapped[int | None] = mapped_column(Integer)
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
     stored_bytes: Mapped[int] = mapped_column(Integer)
     search: Mapped[Any] = mapped_column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True))
@@ -374,6 +377,16 @@ class Preferences(Base):
         ),
         Index("uq_preferences_feed", "feed_hash", unique=True),
     )
+
+
+class TagVocabulary(Base):
+    """The tags that a user wants; each change has a revision of its own."""
+
+    __tablename__ = "tag_vocabularies"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    tags: Mapped[list[Any]] = mapped_column(JSONB)
+    revision: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime]
 
 
 class DigestMail(Base):

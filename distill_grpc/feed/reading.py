@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+import html
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed import freshness, ingesting
+from distill_grpc.feed import freshness, ingesting, search_query, tagging
 from distill_grpc.feed.freshness import Freshness
 from distill_grpc.feed.page_tokens import PageTokens
-from distill_grpc.feed.store import items, standing
-
-# Dashes that exclude nothing: not in front of a word or phrase, as in `Title - Site`. PostgreSQL would
-# take them for operators all the same, and fails on dozens of them.
-_DASHES = re.compile(r'-(?![^\W_]|")')
+from distill_grpc.feed.store import item_lists, standing
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """Items, and what to know about them."""
 
-    items: Sequence[items.ItemRow]
+    items: Sequence[item_lists.ItemRow]
     next_page_token: str | None
     freshness: Freshness
     queried_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, with what was asked for beside it."""
+
+    listing: Listing
+    snippets: Mapping[UUID, str]  # as HTML
+    facets: Sequence[tuple[str, str, int]] | None  # (`source`, `author` or `tag`; value; items)
 
 
 async def list_recent(
@@ -47,9 +53,9 @@ async def list_recent(
 ) -> Listing:
     """Items of the last `hours`, newest first. Pages share the window of the first one."""
     check_sources(sources, known_sources)
-    fresh = await _freshness(connection, user_id, now, now - timedelta(hours=hours))
+    fresh = await get_freshness(connection, user_id, now, now - timedelta(hours=hours))
     query = {"list": "recent", "hours": hours, "sources": sorted(sources)}
-    filters = items.Filters(
+    filters = item_lists.Filters(
         since=clock.whole_seconds(now) - timedelta(hours=hours),
         sources=sources,
         with_raw=include_raw,
@@ -59,7 +65,7 @@ async def list_recent(
         position = tokens.read(page_token, user_id=user_id, query=query)
         filters.since = datetime.fromtimestamp(position["since"], UTC)
         filters.after = (datetime.fromtimestamp(position["at"], UTC), UUID(position["id"]))
-    found = await items.list_recent(connection, user_id, filters)
+    found = await item_lists.list_recent(connection, user_id, filters)
     token = None
     if len(found) > limit:
         found = found[:limit]
@@ -73,60 +79,133 @@ async def list_recent(
     return Listing(found, token, fresh, now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What is searched for: a query with its qualifiers, and filters that hold beside them."""
+
+    text: str
+    sources: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    authors: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 100
+    highlight: bool = False
+    facets: bool = False
+
+
 async def search(
     connection: AsyncConnection,
     tokens: PageTokens,
     user_id: str,
+    wanted: Search,
     *,
     known_sources: Collection[str],
-    text: str,
-    sources: Sequence[str],
-    tags: Sequence[str],
-    authors: Sequence[str],
-    since: datetime | None,
-    until: datetime | None,
-    limit: int,
     page_token: str | None,
     now: datetime,
-) -> Listing:
-    """Items that match, best first."""
-    check_sources(sources, known_sources)
-    if since is not None and until is not None and since >= until:
+) -> Found:
+    """Items that match, best first; newest first where the query has qualifiers alone.
+
+    Raises INVALID_ARGUMENT naming the field or the qualifier.
+    """
+    check_sources(wanted.sources, known_sources)
+    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
         raise invalid_argument({"until": "must be later than since"})
-    fresh = await _freshness(connection, user_id, now, since)
-    words = _DASHES.sub(" ", text)
-    filters = items.Filters(
-        query=words,
-        sources=sources,
-        tags=[ingesting.tag(name) for name in tags],
-        authors=authors,
+    bound = {
+        "list": "search",
+        "query": wanted.text,
+        "sources": sorted(wanted.sources),
+        "tags": sorted(map(ingesting.tag, wanted.tags)),
+        "authors": sorted(wanted.authors),
+        "since": wanted.since.isoformat() if wanted.since else None,
+        "until": wanted.until.isoformat() if wanted.until else None,
+    }
+    position = tokens.read(page_token, user_id=user_id, query=bound) if page_token else None
+    # Spans such as `7d` count back from when the first page was asked for.
+    asked = datetime.fromtimestamp(position["asked"], UTC) if position else now
+    query = search_query.parse(wanted.text, known_sources=known_sources, now=asked)
+    filters = _filters(query, wanted)
+    if filters.tags or filters.narrowing.tags or filters.narrowing.not_tags:
+        _by_vocabulary(filters, await tagging.list_aliases(connection, user_id))
+    fresh = await get_freshness(connection, user_id, now, filters.since)
+    searched = filters.query is not None
+    list_page = _best if searched else _newest
+    page, last = await list_page(connection, user_id, filters, position)
+    token = None
+    if last is not None:
+        last["asked"] = position["asked"] if position else int(now.timestamp())
+        token = tokens.make(last, user_id=user_id, query=bound)
+    nothing = searched and not page
+    if nothing and not await item_lists.has_searchable_words(connection, query.words):
+        warnings = (*fresh.warnings, "no_searchable_words")
+        fresh = Freshness(fresh.fresh_until, fresh.completeness, warnings)
+    snippets: Mapping[UUID, str] = {}
+    if wanted.highlight and searched:
+        ids = [row.id for row in page]
+        marked = await item_lists.list_snippets(connection, user_id, query.words, ids)
+        snippets = {id_: _marked(text) for id_, text in marked.items()}
+    facets = await item_lists.count_facets(connection, user_id, filters) if wanted.facets else None
+    return Found(Listing(page, token, fresh, now), snippets, facets)
+
+
+def _filters(query: search_query.SearchQuery, wanted: Search) -> item_lists.Filters:
+    if query.problems:
+        raise invalid_argument({"query": "; ".join(query.problems)})
+    since = max(filter(None, (query.since, wanted.since)), default=None)
+    until = min(filter(None, (query.until, wanted.until)), default=None)
+    if since is not None and until is not None and since >= until:
+        raise invalid_argument({"query": "until: must be later than since"})
+    return item_lists.Filters(
+        query=query.words if query.words or not query.qualified else None,
+        narrowing=query.narrowing,
+        sources=wanted.sources,
+        tags=[ingesting.tag(name) for name in wanted.tags],
+        authors=wanted.authors,
         since=since,
         until=until,
-        limit=limit,
+        limit=wanted.limit,
     )
-    query = {
-        "list": "search",
-        "query": text,
-        "sources": sorted(sources),
-        "tags": sorted(filters.tags),
-        "authors": sorted(authors),
-        "since": since.isoformat() if since else None,
-        "until": until.isoformat() if until else None,
-    }
-    if page_token is not None:
-        position = tokens.read(page_token, user_id=user_id, query=query)
+
+
+def _by_vocabulary(filters: item_lists.Filters, aliases: Mapping[str, str]) -> None:
+    """Puts the tag of the vocabulary in the place of each alias."""
+    wanted = filters.narrowing
+    filters.tags = [aliases.get(tag, tag) for tag in filters.tags]
+    wanted.tags = [aliases.get(tag, tag) for tag in wanted.tags]
+    wanted.not_tags = [aliases.get(tag, tag) for tag in wanted.not_tags]
+
+
+Page = tuple[list[item_lists.ItemRow], dict[str, Any] | None]
+
+
+async def _best(
+    connection: AsyncConnection, user_id: str, filters: item_lists.Filters, position: Any
+) -> Page:
+    if position is not None:
         filters.after = (float(position["rank"]), UUID(position["id"]))
-    found = await items.search_items(connection, user_id, filters)
-    token = None
-    if len(found) > limit:
-        found = found[:limit]
-        last = {"rank": found[-1].rank, "id": str(found[-1].id)}
-        token = tokens.make(last, user_id=user_id, query=query)
-    if not found and not await items.has_searchable_words(connection, words):
-        fresh = Freshness(
-            fresh.fresh_until, fresh.completeness, (*fresh.warnings, "no_searchable_words")
-        )
-    return Listing(found, token, fresh, now)
+    page = await item_lists.search_items(connection, user_id, filters)
+    if len(page) <= filters.limit:
+        return page, None
+    page = page[: filters.limit]
+    return page, {"rank": page[-1].rank, "id": str(page[-1].id)}
+
+
+async def _newest(
+    connection: AsyncConnection, user_id: str, filters: item_lists.Filters, position: Any
+) -> Page:
+    if position is not None:
+        filters.after = (datetime.fromtimestamp(position["at"], UTC), UUID(position["id"]))
+    page = await item_lists.list_recent(connection, user_id, filters)
+    if len(page) <= filters.limit:
+        return page, None
+    page = page[: filters.limit]
+    return page, {"at": page[-1].published, "id": str(page[-1].id)}
+
+
+def _marked(text: str) -> str:
+    """A snippet as HTML: what was found in `<mark>`, everything else as text."""
+    safe = html.escape(text)
+    return safe.replace(item_lists.FOUND, "<mark>").replace(item_lists.END, "</mark>")
 
 
 def check_sources(sources: Sequence[str], known: Collection[str]) -> None:
@@ -140,10 +219,13 @@ def check_sources(sources: Sequence[str], known: Collection[str]) -> None:
         raise invalid_argument(wrong)
 
 
-async def _freshness(
+async def get_freshness(
     connection: AsyncConnection, user_id: str, now: datetime, since: datetime | None
 ) -> Freshness:
-    """Raises NOT_WATCHING. Asked before the items, so that it never promises more than they hold."""
+    """How fresh a user's items are; asked before them, so that it never promises more than they hold.
+
+    Raises NOT_WATCHING.
+    """
     known = await standing.get_standing(connection, user_id)
     if known is None:
         raise DistillError(ErrorReason.NOT_WATCHING)

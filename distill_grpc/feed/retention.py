@@ -20,6 +20,7 @@ from distill_grpc.feed.store import (
     pushes,
     runs,
     summaries,
+    tags,
     watches,
 )
 
@@ -99,6 +100,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await digest_mails.delete_of_user(connection, user_id)
                 await llm_usage.delete_of_user(connection, user_id)
                 await preferences.delete_of_user(connection, user_id)
+                await tags.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
                 await pushes.delete_of_user(connection, user_id)

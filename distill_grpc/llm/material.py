@@ -133,8 +133,14 @@ def passages_of(slot: Slot) -> list[Passage]:
     return found
 
 
-def messages(tasks: Sequence[Task], aliases: dict[str, dict[str, tuple[str, ...]]]) -> list[Any]:
+def messages(
+    tasks: Sequence[Task],
+    aliases: dict[str, dict[str, tuple[str, ...]]],
+    rules: str | None = None,
+) -> list[Any]:
     """The messages of one call; `aliases` is filled: task → passage → ids of its documents.
+
+    Without `rules` statements of a digest are asked for.
 
     Passages travel as JSON, so that no text can end its fence.
     """
@@ -148,9 +154,11 @@ def messages(tasks: Sequence[Task], aliases: dict[str, dict[str, tuple[str, ...]
             own[f"p{number}"] = passage.ids
             passages.append({"id": f"p{number}", "from": passage.head, "text": passage.text})
         told.append({"task": f"t{index}", "purpose": task.purpose, "passages": passages})
-    rules = RULES.format(
-        sentences=max(task.sentences for task in tasks), limit=max(task.limit for task in tasks)
-    )
+    if rules is None:
+        rules = RULES.format(
+            sentences=max(task.sentences for task in tasks),
+            limit=max(task.limit for task in tasks),
+        )
     return [
         {"role": "system", "content": rules},
         {"role": "user", "content": orjson.dumps({"tasks": told}).decode()},

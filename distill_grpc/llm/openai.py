@@ -16,8 +16,8 @@ from typing import Any
 
 import structlog
 
-from distill_grpc.llm.base import Digest, DigestRequest, Purse, Statement, Usage
-from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Reply
+from distill_grpc.llm.base import Digest, DigestRequest, Purse, Statement
+from distill_grpc.llm.chat import Chat, Reply
 from distill_grpc.llm.grounding import Ground
 from distill_grpc.llm.material import (
     A_CALL,
@@ -33,6 +33,7 @@ from distill_grpc.llm.material import (
     read_answer,
 )
 from distill_grpc.llm.offline import count_found, extracts, plan_in_thread, share_found
+from distill_grpc.llm.paid import paid
 from distill_grpc.llm.planning import Plan
 
 log = structlog.get_logger()
@@ -254,7 +255,9 @@ class _Work:
         aliases: dict[str, dict[str, tuple[str, ...]]] = {}
         asked = messages(batch, aliases)
         for waited in (False, True):
-            failed = await self._paid(asked, tokens)
+            failed = await paid(
+                self.chat, self.purse, asked, SCHEMA, tokens=tokens, until=self.until
+            )
             if isinstance(failed, Reply):
                 return failed, aliases
             self.failures.append(failed.why)
@@ -263,32 +266,6 @@ class _Work:
                 break
             await asyncio.sleep(pause)
         return None, aliases
-
-    async def _paid(self, asked: list[Any], tokens: int) -> Reply | ChatFailed:
-        """Reserves, calls, settles. What the server does not count is settled at its bound."""
-        bound = self.chat.bound(asked, SCHEMA, tokens)
-        if self._left() <= 0:
-            return ChatFailed("timeout", charged=False)
-        if not await self.purse.reserve(bound):
-            return ChatFailed("budget", charged=False)
-        at_most = self.chat.prices.usage(bound - tokens, tokens)
-        spent = at_most
-        try:
-            reply = await self.chat.ask(
-                asked, SCHEMA, max_tokens=tokens, seconds=max(0.1, self._left())
-            )
-        except ChatRefused as refused:
-            spent = refused.usage or at_most
-            return refused
-        except ChatFailed as failed:
-            spent = at_most if failed.charged else Usage()
-            return failed
-        else:
-            spent = reply.usage or at_most
-            return reply
-        finally:
-            # Also where this is cancelled: what may have been charged is counted.
-            await asyncio.shield(self.purse.settle(bound, spent))
 
     def _left(self) -> float:
         return self.until - time.monotonic()

@@ -43,6 +43,7 @@ from distill_grpc.proto.distill.v1 import (
     options_pb2,
     preference_service_pb2,
     sync_service_pb2,
+    tag_service_pb2,
     watch_service_pb2,
     webhook_service_pb2,
 )
@@ -58,6 +59,7 @@ FILES = (
     connection_service_pb2,
     webhook_service_pb2,
     preference_service_pb2,
+    tag_service_pb2,
     digest_service_pb2,
     user_service_pb2,
     post_service_pb2,

@@ -23,6 +23,7 @@ from distill_grpc.proto.distill.v1 import digest_service_pb2 as digest
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as discovery
 from distill_grpc.proto.distill.v1 import preference_service_pb2 as preference
 from distill_grpc.proto.distill.v1 import sync_service_pb2 as sync
+from distill_grpc.proto.distill.v1 import tag_service_pb2 as tag
 from distill_grpc.proto.distill.v1 import watch_service_pb2 as watch
 from distill_grpc.proto.distill.v1 import webhook_service_pb2 as webhook
 
@@ -64,6 +65,7 @@ def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
         "/distill.v1.SyncService/GetSyncJob": sync.GetSyncJobRequest(job_id=job_id),
         "/distill.v1.ContentService/ListRecent": content.ListRecentRequest(hours=168, limit=500),
         "/distill.v1.ContentService/Search": content.SearchRequest(query="story", limit=10),
+        "/distill.v1.ContentService/Ask": content.AskRequest(question="What is the story about?"),
         "/distill.v1.ContentService/GetSummary": content.GetSummaryRequest(period=today),
         "/distill.v1.ContentService/RegenerateSummary": content.RegenerateSummaryRequest(
             period=today
@@ -71,6 +73,10 @@ def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
         "/distill.v1.PreferenceService/GetPreferences": preference.GetPreferencesRequest(),
         "/distill.v1.PreferenceService/UpdatePreferences": preference.UpdatePreferencesRequest(
             length="short", tags=["release"], digest_hour=7, tz="Europe/Berlin"
+        ),
+        "/distill.v1.TagService/GetTagVocabulary": tag.GetTagVocabularyRequest(),
+        "/distill.v1.TagService/UpdateTagVocabulary": tag.UpdateTagVocabularyRequest(
+            tags=[tag.VocabularyTag(name="Kubernetes", aliases=["k8s"])]
         ),
         "/distill.v1.DigestService/CreateDigestFeed": digest.CreateDigestFeedRequest(),
         "/distill.v1.DigestService/GetDigestFeed": digest.GetDigestFeedRequest(

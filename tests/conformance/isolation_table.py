@@ -76,6 +76,7 @@ ROWS: Mapping[str, Row] = {
             "page_token": _TOKEN,
         }
     ),
+    "/distill.v1.ContentService/Ask": Row({"question": _FILTER, "sources": _SOURCES}),
     "/distill.v1.ContentService/GetSummary": _PERIOD,
     "/distill.v1.ContentService/RegenerateSummary": _PERIOD,
     "/distill.v1.PreferenceService/GetPreferences": _NOTHING,
@@ -94,6 +95,10 @@ ROWS: Mapping[str, Row] = {
                 "sections.sources",
             }
         ),
+    ),
+    "/distill.v1.TagService/GetTagVocabulary": _NOTHING,
+    "/distill.v1.TagService/UpdateTagVocabulary": Row(
+        free=frozenset({"tags.name", "tags.aliases"})
     ),
     "/distill.v1.DigestService/CreateDigestFeed": _NOTHING,
     "/distill.v1.DigestService/DeleteDigestFeed": _NOTHING,

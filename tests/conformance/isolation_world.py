@@ -73,6 +73,9 @@ class World:
             "source": lambda: Values("x", "github", "youtube", ("nowhere", *_NO_NAMES)),
             "sources": lambda: Values(["x"], ["github"], ["youtube"], (["nowhere"], ["\x00"])),
             "query": lambda: Values(TAINT[ASKER], TAINT[VICTIM], "Tnobody77", ("\x00", "x" * 5000)),
+            "question": lambda: Values(
+                f"Where is {TAINT[ASKER]}?", TAINT[VICTIM], "Tnobody77", ("\x00", "x" * 5000)
+            ),
             "tags": lambda: Values([TAINT[ASKER]], [TAINT[VICTIM]], ["Tnobody7"], (["\x00"], [""])),
             "authors": lambda: Values(
                 [TAINT[ASKER]], [TAINT[VICTIM]], ["Tnobody7"], (["\x00"], [""])

@@ -25,7 +25,14 @@ RPCS = [rpc for rpc in contract.rpcs() if rpc.package == "distill.v1"]
 NAMED = [rpc for rpc in RPCS if ROWS.get(rpc.full_name) and ROWS[rpc.full_name].ids]
 _TEXT = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
 # RPCs that take from the asker what later calls need.
-_CHANGES = {"Unwatch", "DeleteConnection", "PutConnection", "CreateDigestFeed", "DeleteDigestFeed"}
+_CHANGES = {
+    "Unwatch",
+    "DeleteConnection",
+    "PutConnection",
+    "CreateDigestFeed",
+    "DeleteDigestFeed",
+    "UpdateTagVocabulary",
+}
 # The time, and how far the asker's own syncs are, which go on meanwhile.
 _CHANGING = re.compile(
     r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|"completeness": ?[\d.]+|"freshness": ?"[^"]*",?'

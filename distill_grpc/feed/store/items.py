@@ -1,18 +1,13 @@
-"""Items: the hot statements run as prepared SQL on the driver's connection, in binary.
-
-Entities of an ORM cost several times as much on these paths (see `bench/`), so rows stay rows.
-"""
+"""Items: stored page by page, counted, and deleted. Lists of them stand in `item_lists.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncCursor
 from sqlalchemy import CursorResult, Row, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,46 +15,11 @@ from distill_grpc.db.engine import driver_connection
 from distill_grpc.feed.models import Item
 
 
-class ItemRow(NamedTuple):
-    """An item as lists read it. `published` is seconds since 1970; JSON stays text until needed."""
-
-    id: UUID
-    source: str
-    platform_id: str
-    published: int
-    content: str
-    title: str
-    author: str
-    url: str
-    kind: str
-    thread_id: str
-    metrics: str
-    ai_tags: list[str]
-    raw: str | None
-    rank: float
-
-
 class UpsertCounts(NamedTuple):
     """What an upsert did; the rest was there already, unchanged."""
 
     new: int
     updated: int
-
-
-@dataclass(slots=True)
-class Filters:
-    """Which items. What is None or empty does not filter."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    sources: Sequence[str] = ()
-    tags: Sequence[str] = ()
-    authors: Sequence[str] = ()
-    query: str | None = None
-    # Where the page before ended: (published or rank, id).
-    after: tuple[datetime, UUID] | tuple[float, UUID] | None = None
-    with_raw: bool = False
-    limit: int = 100
 
 
 # The anti-join keeps unchanged items away from the insert: a generated search vector is computed
@@ -87,15 +47,10 @@ ON CONFLICT (user_id, id) DO UPDATE SET
   author = excluded.author, url = excluded.url, kind = excluded.kind,
   thread_id = excluded.thread_id, language = excluded.language, metrics = excluded.metrics,
   ai_tags = excluded.ai_tags, raw = excluded.raw, content_hash = excluded.content_hash,
-  stored_bytes = excluded.stored_bytes
+  stored_bytes = excluded.stored_bytes, source_tags = NULL, tag_revision = NULL
 WHERE items.content_hash <> excluded.content_hash
 RETURNING xmax = 0
 """
-
-_COLUMNS: LiteralString = (
-    "id, source, platform_id, extract(epoch FROM published_at)::int8 AS published, content, title,"
-    " author, url, kind, thread_id, metrics::text AS metrics, ai_tags"
-)
 
 
 async def upsert_items(
@@ -132,47 +87,6 @@ async def delete_items(connection: AsyncConnection, user_id: str, ids: Collectio
         delete(Item).where(Item.user_id == user_id, Item.id.in_(ids))
     )
     return result.rowcount
-
-
-async def list_recent(connection: AsyncConnection, user_id: str, filters: Filters) -> list[ItemRow]:
-    """Items newest first, one more than the limit where there are more."""
-    clauses, parameters = _clauses(user_id, filters)
-    if filters.after is not None:
-        clauses.append("(published_at, id) < (%(after)s, %(after_id)s)")
-    raw: LiteralString = "raw::text" if filters.with_raw else "NULL::text"
-    where: LiteralString = " AND ".join(clauses)
-    statement: LiteralString = (
-        f"SELECT {_COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
-        " ORDER BY published_at DESC, id DESC LIMIT %(limit)s"
-    )
-    return await _fetch(connection, statement, parameters)
-
-
-async def search_items(
-    connection: AsyncConnection, user_id: str, filters: Filters
-) -> list[ItemRow]:
-    """Items that match the query, best first, one more than the limit where there are more."""
-    clauses, parameters = _clauses(user_id, filters)
-    clauses.append("search @@ query")
-    where: LiteralString = " AND ".join(clauses)
-    after: LiteralString = (
-        "WHERE (rank, id) < (%(after)s::float4, %(after_id)s)" if filters.after is not None else ""
-    )
-    # Normalisation 1 divides by the logarithm of the length: a long page does not win by length.
-    statement: LiteralString = (
-        f"SELECT * FROM (SELECT {_COLUMNS}, NULL::text AS raw,"  # noqa: S608 -- literals only
-        " ts_rank_cd(search, query, 1) AS rank"
-        " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
-        f" WHERE {where}) AS found {after}"
-        " ORDER BY rank DESC, id DESC LIMIT %(limit)s"
-    )
-    return await _fetch(connection, statement, parameters)
-
-
-async def has_searchable_words(connection: AsyncConnection, query: str) -> bool:
-    """False where a query consists of stop words and signs alone, so that nothing can match."""
-    nodes = select(func.numnode(func.websearch_to_tsquery("english", query)))
-    return int((await connection.execute(nodes)).scalar_one()) > 0
 
 
 async def list_for_digest(
@@ -259,44 +173,3 @@ async def delete_of_user(connection: AsyncConnection, user_id: str, limit: int) 
         delete(Item).where(Item.user_id == user_id, Item.id.in_(some))
     )
     return result.rowcount
-
-
-def _clauses(user_id: str, filters: Filters) -> tuple[list[LiteralString], dict[str, Any]]:
-    clauses: list[LiteralString] = ["user_id = %(user_id)s"]
-    parameters: dict[str, Any] = {
-        "user_id": user_id,
-        "query": filters.query,
-        "limit": filters.limit + 1,
-    }
-    if filters.since is not None:
-        clauses.append("published_at >= %(since)s")
-        parameters["since"] = filters.since
-    if filters.until is not None:
-        clauses.append("published_at < %(until)s")
-        parameters["until"] = filters.until
-    if filters.sources:
-        clauses.append("source = ANY(%(sources)s)")
-        parameters["sources"] = list(filters.sources)
-    if filters.tags:
-        clauses.append("ai_tags && %(tags)s")
-        parameters["tags"] = list(filters.tags)
-    if filters.authors:
-        clauses.append("lower(author) = ANY(%(authors)s)")
-        parameters["authors"] = [author.lower() for author in filters.authors]
-    if filters.after is not None:
-        parameters["after"], parameters["after_id"] = filters.after
-    return clauses, parameters
-
-
-async def _fetch(
-    connection: AsyncConnection, statement: LiteralString, parameters: dict[str, Any]
-) -> list[ItemRow]:
-    driver = await driver_connection(connection)
-    async with driver.cursor(binary=True, row_factory=_item_row) as cursor:
-        await cursor.execute(statement, parameters)
-        return await cursor.fetchall()
-
-
-def _item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
-    """By place: psycopg's `class_row` goes by name, which took an eighth of a list's whole time."""
-    return ItemRow._make

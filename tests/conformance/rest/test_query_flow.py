@@ -153,3 +153,22 @@ async def test_credits_are_asked_for_exactly_where_a_model_would_be(
     await with_news(shared, user)
     poor = {"Authorization": f"Bearer {shared.token(user, credits=False)}"}
     assert (await shared.call("GET", path, user=user, headers=poor)).status == 200
+
+
+async def test_a_question_is_answered_by_the_model_and_refused_without_credits(
+    written: Service, model: OpenAiServer
+) -> None:
+    await with_news(written, "asker")
+    body = {"question": "How many otters did the biologists count along the river?"}
+    told = (await written.call("POST", "/content/ask", body, user="asker")).body
+    assert told["metadata"]["model_used"] == MODEL
+    assert told["answer"] == NEWS[2]
+    used = (await written.call("GET", "/metadata", user="asker")).body["llm"]
+    assert used["calls"] == 1
+    poor = {"Authorization": f"Bearer {written.token('asker', credits=False)}"}
+    refused = await written.call("POST", "/content/ask", body, headers=poor)
+    assert_error(refused, "insufficient_credits")
+    # Where no passage answers, no model would be asked, and nobody needs credits.
+    body = {"question": "Who won the chess tournament in Reykjavik?"}
+    told = await written.call("POST", "/content/ask", body, headers=poor)
+    assert told.body["reason"] == "nothing_found"

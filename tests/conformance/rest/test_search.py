@@ -287,3 +287,120 @@ async def test_the_limit_says_whether_more_follows(idle: Service, library: dict[
         body = {"query": "train", "limit": limit}
         answer = await idle.call("POST", "/content/search", body, user=SEARCHER)
         assert answer.body["metadata"]["has_more"] is more
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("train from:lovelace", ["bread"]),
+        ('train from:"city desk"', ["train"]),
+        ("train -from:ada", ["train"]),
+        ("from:ada", ["bread", "code"]),  # without words: newest first
+        ("from:JÜRG", ["umlaut"]),
+        ("from:desk from:jürg", ["train", "umlaut"]),
+        ("tag:city", ["train", "code"]),
+        ('tag:city tag:"public transport"', ["train"]),
+        ("tag:city -source:github", ["train"]),
+        ("source:github", ["code"]),
+        ("source:github source:rss -tag:city", ["bread", "umlaut"]),
+        ("since:1d", ["train", "bread"]),
+        ("until:1d", ["code", "umlaut"]),
+        ("since:4d until:1d", ["code"]),
+        ("-since:4d", ["umlaut"]),
+        ("night tag:cooking since:7d", ["bread"]),
+        ("source:rss from:ada tag:city", []),
+        ("foo:train", []),
+    ],
+)
+async def test_qualifiers_narrow(
+    idle: Service, library: dict[str, str], door: Door, query: str, expected: list[str]
+) -> None:
+    assert await found(idle, library, door, query=query) == expected
+
+
+async def test_qualifiers_and_filters_hold_together(idle: Service, library: dict[str, str]) -> None:
+    assert await found(idle, library, query="tag:city", sources=["rss"]) == ["train"]
+    assert await found(idle, library, query="source:rss", sources=["github"]) == []
+    assert await found(idle, library, query="tag:city", tags=["code-review"]) == ["code"]
+    assert await found(idle, library, query="from:ada", authors=["city desk"]) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [("since:soon", "since"), ("a source:nowhere", "source"), ("since:1d until:2d", "until")],
+)
+async def test_a_wrong_qualifier_is_named(
+    idle: Service, library: dict[str, str], query: str, named: str
+) -> None:
+    answer = await idle.call("POST", "/content/search", {"query": query}, user=SEARCHER)
+    rule = assert_error(answer, "invalid_argument", details={"query"})["details"]["query"]
+    assert rule.startswith(f"{named}: must be")
+
+
+@pytest.mark.parametrize("query", ["from:a", "train or bread or reviewed or zürich"])
+async def test_pages_of_a_search_join(idle: Service, library: dict[str, str], query: str) -> None:
+    whole = await found(idle, library, query=f"{query} since:30d")
+    assert len(whole) > 1
+    names: list[str] = []
+    body = {"query": f"{query} since:30d", "limit": 1}
+    while True:
+        answer = (await idle.call("POST", "/content/search", body, user=SEARCHER)).body
+        names += [library[item["id"]] for item in answer["data"]]
+        if not answer["metadata"]["has_more"]:
+            break
+        body["page_token"] = answer["metadata"]["next_page_token"]
+    assert names == whole
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_snippets_mark_what_was_found_and_are_safe_html(idle: Service, door: Door) -> None:
+    user = f"marked-{door}"
+    await watch(idle, user)
+    evil = story(
+        7,
+        title="Ponds",
+        content='<script>alert("x")</script> A heron & \x01a \x02frog <b>met</b> herons. '
+        + "Nothing else. " * 300
+        + "At last the heron flew away.",
+    )
+    await store(idle, user, evil, story(8, title="Heron in the title", content=""))
+    body = {"query": "heron", "highlight": True}
+    answer = await idle.call("POST", "/content/search", body, user=user, door=door)
+    snippets = {item["title"]: item["snippet"] for item in answer.body["data"]}
+    marked = snippets["Ponds"]
+    assert "<mark>heron</mark>" in marked
+    assert "<mark>herons</mark>" in marked
+    assert len(marked) < 1000
+    bare = marked.replace("<mark>", "").replace("</mark>", "")
+    assert "<" not in bare
+    assert not {"\x01", "\x02"} & set(bare)
+    assert "&amp;" in bare
+    assert snippets["Heron in the title"] == "<mark>Heron</mark> in the title"
+    del body["highlight"]
+    answer = await idle.call("POST", "/content/search", body, user=user, door=door)
+    assert all("snippet" not in item for item in answer.body["data"])
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_facets_count_all_that_was_found(
+    idle: Service, library: dict[str, str], door: Door
+) -> None:
+    body = {"query": "train or bread or reviewed or zürich", "limit": 1, "facets": True}
+    answer = await idle.call("POST", "/content/search", body, user=SEARCHER, door=door)
+    counted = {
+        kind: {facet["value"]: facet["items"] for facet in facets}
+        for kind, facets in answer.body["facets"].items()
+    }
+    assert counted["sources"] == {"rss": 3, "github": 1}
+    assert counted["tags"] == {"city": 2, "public-transport": 1, "cooking": 1, "code-review": 1}
+    assert sum(counted["authors"].values()) == 4
+    body["query"] = "from:ada"
+    answer = await idle.call("POST", "/content/search", body, user=SEARCHER, door=door)
+    assert answer.body["facets"]["sources"] == [
+        {"value": "github", "items": 1},
+        {"value": "rss", "items": 1},
+    ]
+    del body["facets"]
+    answer = await idle.call("POST", "/content/search", body, user=SEARCHER, door=door)
+    assert "facets" not in answer.body

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc.db.engine import create_engine
 from distill_grpc.feed import ingesting
-from distill_grpc.feed.store import items
-from distill_grpc.feed.store.items import Filters, UpsertCounts
+from distill_grpc.feed.store import item_lists, items
+from distill_grpc.feed.store.item_lists import Filters
+from distill_grpc.feed.store.items import UpsertCounts
 from distill_grpc.sources.base import Item
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -54,13 +55,13 @@ async def everything(engine: AsyncEngine) -> Any:
 
 async def recent(engine: AsyncEngine, **filters: Any) -> list[str]:
     async with engine.connect() as connection:
-        found = await items.list_recent(connection, USER, Filters(**filters))
+        found = await item_lists.list_recent(connection, USER, Filters(**filters))
     return [row.platform_id for row in found]
 
 
 async def search(engine: AsyncEngine, query: str, **filters: Any) -> list[str]:
     async with engine.connect() as connection:
-        found = await items.search_items(connection, USER, Filters(query=query, **filters))
+        found = await item_lists.search_items(connection, USER, Filters(query=query, **filters))
     return [row.platform_id for row in found]
 
 
@@ -160,7 +161,7 @@ async def test_pages_of_any_size_show_everything_once_in_order(
     after: tuple[datetime, UUID] | None = None
     while True:
         async with engine.connect() as connection:
-            found = await items.list_recent(connection, USER, Filters(limit=size, after=after))
+            found = await item_lists.list_recent(connection, USER, Filters(limit=size, after=after))
         page = found[:size]
         seen += [row.platform_id for row in page]
         if len(found) <= size:
@@ -173,7 +174,7 @@ async def test_what_is_stored_between_two_pages_disturbs_neither(
     engine: AsyncEngine, timeline: list[str]
 ) -> None:
     async with engine.connect() as connection:
-        first = (await items.list_recent(connection, USER, Filters(limit=30)))[:30]
+        first = (await item_lists.list_recent(connection, USER, Filters(limit=30)))[:30]
     await store(engine, *(item(f"new-{n}", published_at=NOW) for n in range(5)))
     after = (datetime.fromtimestamp(first[-1].published, UTC), first[-1].id)
     rest = await recent(engine, limit=100, after=after)
@@ -194,8 +195,10 @@ async def test_lists_are_filtered(engine: AsyncEngine) -> None:
     assert await recent(engine, authors=["bob"], limit=9) == ["x1"]
     assert await recent(engine, sources=["email"], limit=9) == []
     async with engine.connect() as connection:
-        (row,) = await items.list_recent(connection, USER, Filters(sources=["x"], with_raw=True))
-        (bare,) = await items.list_recent(connection, USER, Filters(sources=["x"]))
+        (row,) = await item_lists.list_recent(
+            connection, USER, Filters(sources=["x"], with_raw=True)
+        )
+        (bare,) = await item_lists.list_recent(connection, USER, Filters(sources=["x"]))
     assert row.raw == '{"k": [1]}'
     assert bare.raw is None
 
@@ -247,7 +250,7 @@ async def test_search_is_filtered_and_paged(engine: AsyncEngine) -> None:
     after: tuple[float, UUID] | None = None
     while True:
         async with engine.connect() as connection:
-            found = await items.search_items(
+            found = await item_lists.search_items(
                 connection, USER, Filters(query="comet", limit=6, after=after)
             )
         seen += [row.platform_id for row in found[:6]]
@@ -267,9 +270,9 @@ async def test_no_query_is_an_error(engine: AsyncEngine, query: str) -> None:
 
 async def test_a_query_of_stop_words_is_known_to_find_nothing(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
-        assert not await items.has_searchable_words(connection, "the of and")
-        assert not await items.has_searchable_words(connection, "!? --")
-        assert await items.has_searchable_words(connection, "the comet")
+        assert not await item_lists.has_searchable_words(connection, "the of and")
+        assert not await item_lists.has_searchable_words(connection, "!? --")
+        assert await item_lists.has_searchable_words(connection, "the comet")
 
 
 async def test_statistics_count_and_measure(engine: AsyncEngine) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from distill_grpc.feed import connecting, preferring, retention
 from distill_grpc.feed.budgets import PostgresBudgets, spending_for
-from distill_grpc.feed.store import digest_mails, llm_usage, tokens
+from distill_grpc.feed.store import digest_mails, llm_usage, tags, tokens
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
@@ -49,6 +49,7 @@ async def filled(world: World, user: str) -> None:
         await digest_mails.insert_mail(connection, user, today, "UTC", world.now())
         assert await llm_usage.reserve(connection, user, today, 10, 100)
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
+        await tags.upsert_vocabulary(connection, user, [], world.now())
         await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
     with spending_for(user):
         await PostgresBudgets(world.engine).reserve(BUDGET, user)
@@ -69,7 +70,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 15
+    assert len(before) == 16
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)

@@ -88,7 +88,28 @@ def test_search_sends_words_as_one_query(distill: Run, service: Any) -> None:
     )  # -soap looks like an option
     told = distill("search", "--tag", "news", "--", "grpc", "-soap")
     assert told.code == 0
-    assert service.calls[0][2] == {"query": "grpc -soap", "limit": 20, "tags": ["news"]}
+    assert service.calls[0][2] == {
+        "query": "grpc -soap",
+        "limit": 20,
+        "tags": ["news"],
+        "highlight": True,
+        "facets": False,
+    }
+
+
+def test_search_shows_what_was_found_and_counts(distill: Run, service: Any) -> None:
+    snippet = "1 &lt; 2 for <mark>gRPC</mark> \x1b[1m"
+    answer = {
+        "data": [{**ITEM, "snippet": snippet}],
+        "metadata": ABOUT,
+        "facets": {"sources": [{"value": "rss", "items": 3}], "authors": [], "tags": []},
+    }
+    service.on("POST /content/search", (200, answer))
+    told = distill("search", "grpc from:ada", "--facets")
+    assert service.calls[0][2]["query"] == "grpc from:ada"
+    assert service.calls[0][2]["facets"] is True
+    assert "1 < 2 for gRPC [1m" in told.out
+    assert "sources: rss 3" in told.out
 
 
 def test_digest_shows_highlights_with_what_they_rest_on(distill: Run, service: Any) -> None:
@@ -453,3 +474,20 @@ def test_redirects_are_not_followed(distill: Run, service: Any) -> None:
     service.on("GET /metadata", (302, {}))
     distill("status")
     assert service.called == ["GET /metadata"]
+
+
+def test_tags_are_shown_added_and_removed(distill: Run, service: Any) -> None:
+    kept = {"tags": [{"name": "Bread", "aliases": []}, {"name": "Rail", "aliases": ["tram"]}]}
+    service.on("GET /tags/vocabulary", (200, kept))
+    service.on("PUT /tags/vocabulary", (200, {"tags": []}))
+    told = distill("tags")
+    assert "Rail  tram" in told.out
+    told = distill("tags", "--remove", "bread", "--add", "k8s=kube, kubernetes", "--add", "rail")
+    assert "No vocabulary" in told.out
+    assert service.calls[-1][2] == {
+        "tags": [
+            {"name": "rail", "aliases": []},
+            {"name": "k8s", "aliases": ["kube", "kubernetes"]},
+        ]
+    }
+    assert distill("tags", "--remove", "nothing").code == 1

@@ -7,6 +7,7 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -15,7 +16,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Item(_message.Message):
-    __slots__ = ("id", "platform_id", "timestamp", "content", "author", "metrics", "ai_tags", "raw_data", "source", "title", "url", "kind", "thread_id")
+    __slots__ = ("id", "platform_id", "timestamp", "content", "author", "metrics", "ai_tags", "raw_data", "source", "title", "url", "kind", "thread_id", "snippet")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +37,7 @@ class Item(_message.Message):
     URL_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     THREAD_ID_FIELD_NUMBER: _ClassVar[int]
+    SNIPPET_FIELD_NUMBER: _ClassVar[int]
     id: str
     platform_id: str
     timestamp: _timestamp_pb2.Timestamp
@@ -49,7 +51,8 @@ class Item(_message.Message):
     url: str
     kind: str
     thread_id: str
-    def __init__(self, id: _Optional[str] = ..., platform_id: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content: _Optional[str] = ..., author: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., ai_tags: _Optional[_Iterable[str]] = ..., raw_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., kind: _Optional[str] = ..., thread_id: _Optional[str] = ...) -> None: ...
+    snippet: str
+    def __init__(self, id: _Optional[str] = ..., platform_id: _Optional[str] = ..., timestamp: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., content: _Optional[str] = ..., author: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., ai_tags: _Optional[_Iterable[str]] = ..., raw_data: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., source: _Optional[str] = ..., title: _Optional[str] = ..., url: _Optional[str] = ..., kind: _Optional[str] = ..., thread_id: _Optional[str] = ..., snippet: _Optional[str] = ...) -> None: ...
 
 class ContentMetadata(_message.Message):
     __slots__ = ("query_time", "freshness", "completeness", "warnings", "count", "has_more", "next_page_token")
@@ -92,7 +95,7 @@ class ListRecentResponse(_message.Message):
     def __init__(self, data: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., metadata: _Optional[_Union[ContentMetadata, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "sources", "tags", "authors", "since", "until", "limit", "page_token")
+    __slots__ = ("query", "sources", "tags", "authors", "since", "until", "limit", "page_token", "highlight", "facets")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +104,8 @@ class SearchRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HIGHLIGHT_FIELD_NUMBER: _ClassVar[int]
+    FACETS_FIELD_NUMBER: _ClassVar[int]
     query: str
     sources: _containers.RepeatedScalarFieldContainer[str]
     tags: _containers.RepeatedScalarFieldContainer[str]
@@ -109,15 +114,87 @@ class SearchRequest(_message.Message):
     until: _timestamp_pb2.Timestamp
     limit: int
     page_token: str
-    def __init__(self, query: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., authors: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    highlight: bool
+    facets: bool
+    def __init__(self, query: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., authors: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., page_token: _Optional[str] = ..., highlight: _Optional[bool] = ..., facets: _Optional[bool] = ...) -> None: ...
+
+class Facet(_message.Message):
+    __slots__ = ("value", "items")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    items: int
+    def __init__(self, value: _Optional[str] = ..., items: _Optional[int] = ...) -> None: ...
+
+class Facets(_message.Message):
+    __slots__ = ("sources", "authors", "tags")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    AUTHORS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    sources: _containers.RepeatedCompositeFieldContainer[Facet]
+    authors: _containers.RepeatedCompositeFieldContainer[Facet]
+    tags: _containers.RepeatedCompositeFieldContainer[Facet]
+    def __init__(self, sources: _Optional[_Iterable[_Union[Facet, _Mapping]]] = ..., authors: _Optional[_Iterable[_Union[Facet, _Mapping]]] = ..., tags: _Optional[_Iterable[_Union[Facet, _Mapping]]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("data", "metadata")
+    __slots__ = ("data", "metadata", "facets")
     DATA_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    FACETS_FIELD_NUMBER: _ClassVar[int]
     data: _containers.RepeatedCompositeFieldContainer[Item]
     metadata: ContentMetadata
-    def __init__(self, data: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., metadata: _Optional[_Union[ContentMetadata, _Mapping]] = ...) -> None: ...
+    facets: Facets
+    def __init__(self, data: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., metadata: _Optional[_Union[ContentMetadata, _Mapping]] = ..., facets: _Optional[_Union[Facets, _Mapping]] = ...) -> None: ...
+
+class AskRequest(_message.Message):
+    __slots__ = ("question", "sources", "since", "until")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    def __init__(self, question: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AskResponse(_message.Message):
+    __slots__ = ("answer", "statements", "reason", "metadata")
+    class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        reason_unspecified: _ClassVar[AskResponse.Reason]
+        nothing_found: _ClassVar[AskResponse.Reason]
+        not_answered: _ClassVar[AskResponse.Reason]
+    reason_unspecified: AskResponse.Reason
+    nothing_found: AskResponse.Reason
+    not_answered: AskResponse.Reason
+    class Statement(_message.Message):
+        __slots__ = ("text", "items")
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        ITEMS_FIELD_NUMBER: _ClassVar[int]
+        text: str
+        items: _containers.RepeatedCompositeFieldContainer[CitedItem]
+        def __init__(self, text: _Optional[str] = ..., items: _Optional[_Iterable[_Union[CitedItem, _Mapping]]] = ...) -> None: ...
+    class Metadata(_message.Message):
+        __slots__ = ("model_used", "processing_time", "confidence", "warnings")
+        MODEL_USED_FIELD_NUMBER: _ClassVar[int]
+        PROCESSING_TIME_FIELD_NUMBER: _ClassVar[int]
+        CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+        WARNINGS_FIELD_NUMBER: _ClassVar[int]
+        model_used: str
+        processing_time: str
+        confidence: float
+        warnings: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, model_used: _Optional[str] = ..., processing_time: _Optional[str] = ..., confidence: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    answer: str
+    statements: _containers.RepeatedCompositeFieldContainer[AskResponse.Statement]
+    reason: AskResponse.Reason
+    metadata: AskResponse.Metadata
+    def __init__(self, answer: _Optional[str] = ..., statements: _Optional[_Iterable[_Union[AskResponse.Statement, _Mapping]]] = ..., reason: _Optional[_Union[AskResponse.Reason, str]] = ..., metadata: _Optional[_Union[AskResponse.Metadata, _Mapping]] = ...) -> None: ...
 
 class GetSummaryRequest(_message.Message):
     __slots__ = ("period", "date", "tz")

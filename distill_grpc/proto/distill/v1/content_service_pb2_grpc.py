@@ -46,6 +46,11 @@ class ContentServiceStub:
                 request_serializer=distill_dot_v1_dot_content__service__pb2.SearchRequest.SerializeToString,
                 response_deserializer=distill_dot_v1_dot_content__service__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.Ask = channel.unary_unary(
+                '/distill.v1.ContentService/Ask',
+                request_serializer=distill_dot_v1_dot_content__service__pb2.AskRequest.SerializeToString,
+                response_deserializer=distill_dot_v1_dot_content__service__pb2.AskResponse.FromString,
+                _registered_method=True)
         self.GetSummary = channel.unary_unary(
                 '/distill.v1.ContentService/GetSummary',
                 request_serializer=distill_dot_v1_dot_content__service__pb2.GetSummaryRequest.SerializeToString,
@@ -71,7 +76,14 @@ class ContentServiceServicer:
 
     def Search(self, request, context):
         """Search through collected content. Words are matched by their stem; quotes make a phrase, `or` an
-        alternative, a minus excludes.
+        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ask(self, request, context):
+        """Answer a question from what was collected, with the items that say so; or say why there is no answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +115,11 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=distill_dot_v1_dot_content__service__pb2.SearchRequest.FromString,
                     response_serializer=distill_dot_v1_dot_content__service__pb2.SearchResponse.SerializeToString,
+            ),
+            'Ask': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ask,
+                    request_deserializer=distill_dot_v1_dot_content__service__pb2.AskRequest.FromString,
+                    response_serializer=distill_dot_v1_dot_content__service__pb2.AskResponse.SerializeToString,
             ),
             'GetSummary': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSummary,
@@ -170,6 +187,33 @@ class ContentService:
             '/distill.v1.ContentService/Search',
             distill_dot_v1_dot_content__service__pb2.SearchRequest.SerializeToString,
             distill_dot_v1_dot_content__service__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/distill.v1.ContentService/Ask',
+            distill_dot_v1_dot_content__service__pb2.AskRequest.SerializeToString,
+            distill_dot_v1_dot_content__service__pb2.AskResponse.FromString,
             options,
             channel_credentials,
             insecure,

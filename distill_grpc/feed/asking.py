@@ -1,0 +1,123 @@
+"""Questions about a user's items: what was collected is searched, and answers only from what it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from distill_grpc.errors import invalid_argument
+from distill_grpc.feed import reading
+from distill_grpc.feed.preferring import Taste
+from distill_grpc.feed.spending import UserPurse, daily_limit
+from distill_grpc.feed.store import item_lists, preferences
+from distill_grpc.llm.answering import Answer, Answerer, Question
+from distill_grpc.llm.base import Document
+from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
+
+ITEMS = 60  # that are read for an answer
+_WORDS = 32  # of a question that are searched for
+ASKED = 25.0  # seconds that an answer may take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A question, and where the answer may lie."""
+
+    question: str
+    sources: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An answer, and what to know about it."""
+
+    answer: Answer
+    documents: Mapping[str, Document]  # those that may be cited, by id
+    warnings: Sequence[str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Answers questions."""
+
+    engine: AsyncEngine
+    answerer: Answerer
+    llm_daily_tokens: int
+
+    async def ask(
+        self,
+        user_id: str,
+        wanted: Wanted,
+        *,
+        known_sources: Collection[str],
+        credits_available: bool,
+        now: datetime,
+    ) -> Told:
+        """The answer. No connection is held while it is worded.
+
+        Raises NOT_WATCHING, INVALID_ARGUMENT naming the field, and INSUFFICIENT_CREDITS where a model
+        would have to be asked.
+        """
+        begin = time.perf_counter()
+        reading.check_sources(wanted.sources, known_sources)
+        if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
+            raise invalid_argument({"until": "must be later than since"})
+        query = searched(wanted.question)
+        filters = item_lists.Filters(
+            query=query,
+            sources=wanted.sources,
+            since=wanted.since,
+            until=wanted.until,
+            limit=ITEMS,
+        )
+        async with self.engine.connect() as connection:
+            fresh = await reading.get_freshness(connection, user_id, now, wanted.since)
+            rows = (
+                await item_lists.search_items(connection, user_id, filters, any_word=True)
+                if query
+                else []
+            )
+            taste = Taste.of(await preferences.get_preferences(connection, user_id))
+        documents = [_document(row) for row in rows[:ITEMS]]
+        purse = UserPurse(
+            engine=self.engine,
+            user_id=user_id,
+            limit=daily_limit(taste.daily_llm_tokens, self.llm_daily_tokens),
+            credits_available=credits_available,
+            now=now,
+        )
+        question = Question(text=wanted.question, documents=documents, seconds=ASKED)
+        answer = await self.answerer.answer(question, purse)
+        return Told(
+            answer=answer,
+            documents={document.id: document for document in documents},
+            warnings=fresh.warnings,
+            seconds=time.perf_counter() - begin,
+        )
+
+
+def searched(question: str) -> str:
+    """The query that finds items with any word of a question that tells something; "" without one."""
+    found = words(question)
+    stop = STOP_WORDS.get(guess_language(found), frozenset()) | STOP_WORDS["en"]
+    telling = dict.fromkeys(word for word in found if word not in stop and len(word) > 1)
+    return " or ".join(list(telling)[:_WORDS])
+
+
+def _document(row: item_lists.ItemRow) -> Document:
+    return Document(
+        id=str(row.id),
+        source=row.source,
+        author=row.author,
+        title=row.title,
+        text=row.content,
+        url=row.url,
+        published_at=datetime.fromtimestamp(row.published, UTC),
+    )
