@@ -20,7 +20,7 @@ class BoundedConnection(psycopg.AsyncConnection[Any]):
     """Closes itself, with `psycopg.OperationalError`, where an answer takes longer than allowed."""
 
     # Seconds for one answer. Longer than the statement timeout, which a server that lives keeps.
-    answer_within: ClassVar[float] = 20.0
+    answer_within: ClassVar[float] = 17.0
     _listens = False
 
     def __del__(self, *_: Any) -> None:
