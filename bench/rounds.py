@@ -79,7 +79,7 @@ def check_same(answers: Mapping[str, Mapping[str, Any]]) -> None:
             part for part in {*first, *body} if first.get(part, "") != body.get(part, "")
         )
         if wrong:
-            near = _near(first.get(wrong[0]), body.get(wrong[0]))
+            near = _near(first.get(wrong[0], "nothing"), body.get(wrong[0], "nothing"))
             raise RuntimeError(f"{name} answers otherwise than {leader} in {wrong}: {near}")
 
 
