@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints their table and writes their results.
 
-python -m bench [rest] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
+python -m bench [rest] [publishing] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
                 [--load wrk|python] [--connections N] [--data FOLDER] [--out FILE]
 """
 
@@ -18,10 +18,21 @@ from typing import Any
 
 import psutil
 
-from bench import database, digest, ingest, load, platforms, rest, sync, table
+from bench import (
+    database,
+    digest,
+    ingest,
+    load,
+    platforms,
+    publishing,
+    publishing_database,
+    rest,
+    sync,
+    table,
+)
 from bench.stacks import ROOT, Bench
 
-PARTS = ("rest", "ingest", "sync", "digest", "platforms")
+PARTS = ("rest", "publishing", "ingest", "sync", "digest", "platforms")
 
 
 def main() -> None:
@@ -38,7 +49,14 @@ def main() -> None:
             if part == "rest":
                 filled = Bench(database.seeded(dsn), folder, bench.peers)
                 results[part] = rest.run(
-                    filled, tool=given.load, rounds=given.rounds, seconds=given.seconds
+                    filled, tool=given.load, count=given.rounds, seconds=given.seconds
+                )
+            elif part == "publishing":
+                results[part] = publishing.run(
+                    Bench(publishing_database.filled(dsn), folder, bench.peers),
+                    tool=given.load,
+                    count=given.rounds,
+                    seconds=given.seconds,
                 )
             elif part == "ingest":
                 results[part] = ingest.run(dsn, rounds=given.rounds)

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from typing import Literal
 Tool = Literal["wrk", "python"]
 
 CONNECTIONS = 32
-_SCRIPT = Path(__file__).with_name("users.lua")
+_SCRIPT = Path(__file__).with_name("requests.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,21 @@ class Load:
     p99_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: with a body, JSON in one line, by POST."""
+
+    path: str
+    token: str = ""
+    body: str = ""
+
+    @property
+    def line(self) -> str:
+        """As it stands in a file of requests."""
+        method = "POST" if self.body else "GET"
+        return f"{method}\t{self.path}\t{self.token}\t{self.body}\n"
+
+
 class LoadError(RuntimeError):
     """An answer that was no 2xx, a broken connection, or no answer at all: no figure counts."""
 
@@ -36,16 +52,24 @@ def default_tool() -> Tool:
     return "wrk" if shutil.which("wrk") else "python"
 
 
+def write(path: Path, requests: Iterable[Request]) -> Path:
+    """A file of these requests in random order, which nobody else may read: they hold tokens."""
+    lines = [request.line for request in requests]
+    random.shuffle(lines)
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
+    return path
+
+
 def put(
     tool: Tool,
     origin: str,
-    path: str,
-    tokens: Path,
+    requests: Path,
     *,
     seconds: float,
     connections: int = CONNECTIONS,
 ) -> Load:
-    """Asks for `path` as random users whose tokens stand in a file; raises `LoadError`."""
+    """Walks through the requests in a file, from a random one on; raises `LoadError`."""
     if tool == "wrk":
         duration = f"{max(1, round(seconds))}s"
         command = [
@@ -60,10 +84,10 @@ def put(
             origin,
         ]
     else:
-        command = [sys.executable, "-m", "bench.load_client", origin + path]
+        command = [sys.executable, "-m", "bench.load_client", origin]
         command += [str(connections), str(seconds)]
     seed = str(random.randrange(1 << 30))
-    env = {"BENCH_TOKENS": str(tokens), "BENCH_PATH": path, "BENCH_SEED": seed}
+    env = {"BENCH_REQUESTS": str(requests), "BENCH_SEED": seed}
     ended = subprocess.run(
         command,
         env={**os.environ, **env},
@@ -78,7 +102,7 @@ def put(
     seen = json.loads(found[-1].removeprefix("BENCH "))
     if seen["refused"] or seen["broken"] or not seen["requests"]:
         raise LoadError(
-            f"{origin}{path}: of {seen['requests']} requests {seen['refused']} were refused and "
-            f"{seen['broken']} broke"
+            f"{origin}, {requests.name}: of {seen['requests']} requests {seen['refused']} were "
+            f"refused and {seen['broken']} broke"
         )
     return Load(seen["requests"] / seen["seconds"], seen["p50_ms"], seen["p99_ms"])

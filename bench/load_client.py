@@ -7,6 +7,7 @@ held back more than what is slow, so that ratios come out smaller.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -19,19 +20,24 @@ import aiohttp
 
 
 async def load(
-    url: str, tokens: list[str], *, connections: int, seconds: float
+    origin: str, requests: list[list[str]], *, connections: int, seconds: float
 ) -> dict[str, float]:
     """Asks as fast as answers come, over so many connections."""
     took: list[float] = []
     counts = {"refused": 0, "broken": 0}
     end = time.perf_counter() + seconds
-    chance = random.Random(int(os.environ["BENCH_SEED"]))
+    start = random.Random(int(os.environ["BENCH_SEED"])).randrange(len(requests))
+    walk = itertools.islice(itertools.cycle(requests), start, None)
 
     async def ask(session: aiohttp.ClientSession) -> None:
         while (begin := time.perf_counter()) < end:
-            headers = {"Authorization": f"Bearer {chance.choice(tokens)}"}
+            method, path, token, body = next(walk)
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            if body:
+                headers["Content-Type"] = "application/json"
+            asked = session.request(method, origin + path, headers=headers, data=body or None)
             try:
-                async with session.get(url, headers=headers) as response:
+                async with asked as response:
                     await response.read()
                     counts["refused"] += response.status >= 300
             except aiohttp.ClientError:
@@ -57,7 +63,10 @@ if __name__ == "__main__":
     found = asyncio.run(
         load(
             sys.argv[1],
-            Path(os.environ["BENCH_TOKENS"]).read_text().split(),
+            [
+                line.split("\t")
+                for line in Path(os.environ["BENCH_REQUESTS"]).read_text().splitlines()
+            ],
             connections=int(sys.argv[2]),
             seconds=float(sys.argv[3]),
         )

@@ -1,4 +1,4 @@
-"""The stacks that answer `/content/recent`: each gets the whole machine while it is measured.
+"""The stacks that are compared: each gets the whole machine while it is measured.
 
 All read the same database. A stack that is not measured right now is idle: it polls for little.
 """
@@ -95,11 +95,11 @@ class Bench:
 
 
 @contextlib.contextmanager
-def serve(bench: Bench) -> Iterator[Stack]:
+def serve(bench: Bench, *, env: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """`distill serve`: a process a core, each with core and facade; and the worker."""
     port = processes.free_port()
     # The worker must not tidy away the filling, which is kept from run to run.
-    with bench.distill("serve", http=port, name="serve", retention="3650d") as process:
+    with bench.distill("serve", http=port, name="serve", retention="3650d", env=env) as process:
         origin = f"http://127.0.0.1:{port}"
         processes.await_answer(f"{origin}/health", log=bench.log("serve"), process=process)
         yield Stack(SERVE, origin, (process,))
@@ -158,19 +158,21 @@ def envoy(bench: Bench, before: Sequence[Core]) -> Iterator[Stack]:
 
 
 @contextlib.contextmanager
-def twin(bench: Bench) -> Iterator[Stack]:
-    """The FastAPI twin under uvicorn, with uvloop and httptools, a process a core."""
+def twin(bench: Bench, module: str = "fastapi_twin") -> Iterator[Stack]:
+    """A FastAPI twin of `peers` under uvicorn, with uvloop and httptools, a process a core."""
     port = processes.free_port()
-    keys = LocalIssuer.load(bench.folder / "distill").jwks()
+    data = bench.folder / "distill"
+    keys = LocalIssuer.load(data).jwks()
     env = {
         "TWIN_DATABASE_URL": bench.dsn,
         "TWIN_JWKS": json.dumps(keys),
+        "TWIN_SIGNING_KEY": str(data / "keys" / "token-signing.pem"),
         "PYTHONPATH": str(ROOT / "bench" / "peers"),
     }
-    command = [str(bench.peers), "-m", "uvicorn", "fastapi_twin:app", "--host", "127.0.0.1"]
+    command = [str(bench.peers), "-m", "uvicorn", f"{module}:app", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", str(bench.cores), "--no-access-log"]
     command += ["--loop", "uvloop", "--http", "httptools", "--log-level", "warning"]
-    log = bench.log("fastapi")
+    log = bench.log(module)
     with processes.running(command, env=env, log=log, cwd=bench.folder) as process:
         origin = f"http://127.0.0.1:{port}"
         processes.await_answer(f"{origin}/health", log=log, process=process)

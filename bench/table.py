@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_TITLES = {"rest": "REST list", "ingest": "Ingestion", "sync": "Syncs", "platforms": "Platforms"}
+_TITLES = {
+    "rest": "REST list",
+    "publishing": "Publishing",
+    "ingest": "Ingestion",
+    "sync": "Syncs",
+    "platforms": "Platforms",
+}
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -2,40 +2,25 @@
 
 The answers, the token check (RS256, tokens remembered until they expire) and the database are
 Distill's; what it leaves out is what a small service leaves out: limits, request ids, logs, metrics.
-Settings: TWIN_DATABASE_URL, TWIN_JWKS (the issuer's keys in JSON).
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
-import os
-import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 from uuid import UUID
 
-import jwt
-from fastapi import Depends, FastAPI, Header, HTTPException, Query
+from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
-from sqlalchemy.types import TIMESTAMP, Text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
+from sqlalchemy.types import Text
+from twins import Base, caller, session
 
-_URL = os.environ["TWIN_DATABASE_URL"].replace("postgresql://", "postgresql+psycopg://", 1)
-_KEYS = {key["kid"]: jwt.PyJWK(key) for key in json.loads(os.environ["TWIN_JWKS"])}
-
-engine = create_async_engine(_URL, pool_size=8, max_overflow=0)
-new_session = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
-
-
-class Base(DeclarativeBase):
-    type_annotation_map: ClassVar = {datetime: TIMESTAMP(timezone=True), str: Text}
 
 
 class Item(Base):
@@ -105,31 +90,6 @@ class Metadata(BaseModel):
 class Recent(BaseModel):
     data: list[ItemOut]
     metadata: Metadata
-
-
-_verified: dict[str, tuple[str, float]] = {}
-
-
-def caller(authorization: Annotated[str, Header()]) -> str:
-    """The user id of a good token."""
-    token = authorization.removeprefix("Bearer ")
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    known = _verified.get(digest)
-    if known is None or known[1] <= time.time():
-        try:
-            key = _KEYS[jwt.get_unverified_header(token)["kid"]]
-            claims = jwt.decode(
-                token, key, algorithms=["RS256"], options={"require": ["exp", "iat", "user_id"]}
-            )
-        except (jwt.PyJWTError, KeyError):
-            raise HTTPException(401) from None
-        known = _verified[digest] = claims["user_id"], claims["exp"]
-    return known[0]
-
-
-async def session() -> AsyncIterator[AsyncSession]:
-    async with new_session() as opened:
-        yield opened
 
 
 @app.get("/health")
