@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from distill_grpc import app
+from distill_grpc.app import parts
 from distill_grpc.sources.http import HttpClient
 from tests.databases import fresh_database
 from tests.servers.dns import DnsLookup, DnsServer
@@ -93,7 +93,7 @@ async def guarded(
     client = partial(
         HttpClient, resolver=DnsLookup(internet.names, PRIVATE), allowed=public_or_test
     )
-    patch.setattr(app, "HttpClient", client)
+    patch.setattr(parts, "HttpClient", client)
     with fresh_database(postgres) as address:
         async with start_service(
             address, tmp_path_factory.mktemp("guarded"), mock=False, sync_min_interval="1s"
