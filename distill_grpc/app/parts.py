@@ -65,6 +65,11 @@ class Parts:
     pushing: Pushing | None = None  # None: no platform can reach this service
 
     @property
+    def reads(self) -> AsyncEngine:
+        """The pool in autocommit, for reads of one statement: a transaction costs two round trips."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
     def asker(self) -> Asker:
         """What answers questions."""
         return Asker(

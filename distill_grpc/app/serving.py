@@ -151,7 +151,7 @@ def _servicers(
             parts.engine, parts.queue, tuple(parts.sources), parts.policy
         ),
         "distill.v1.ContentService": ContentServicer(
-            parts.engine.execution_options(isolation_level="AUTOCOMMIT"),
+            parts.reads,
             tokens,
             tuple(parts.sources),
             parts.digester,
@@ -190,8 +190,8 @@ def _publishing_servicers(
     package = "distill.publishing.v1"
     return {
         f"{package}.UserService": UserServicer(parts.engine, Passwords(hashing), issuer, limits),
-        f"{package}.PostService": PostServicer(parts.engine, rendering, events),
-        f"{package}.CommentService": CommentServicer(parts.engine, rendering),
+        f"{package}.PostService": PostServicer(parts.engine, parts.reads, rendering, events),
+        f"{package}.CommentService": CommentServicer(parts.engine, parts.reads, rendering),
         f"{package}.SubscriptionService": SubscriptionServicer(parts.engine),
         f"{package}.AudienceService": AudienceServicer(
             parts.engine, build_addresses(settings), build_links(links)

@@ -19,9 +19,10 @@ from distill_grpc.rpc.instants import set_instant
 
 @dataclass(frozen=True, slots=True)
 class CommentServicer:
-    """Comments on posts."""
+    """Comments on posts. Lists need no transaction: `reads` is in autocommit."""
 
     engine: AsyncEngine
+    reads: AsyncEngine
     threads: BoundedThreads
 
     async def create_comment(self, request: pb.CreateCommentRequest, call: Call) -> pb.Comment:
@@ -47,7 +48,7 @@ class CommentServicer:
         self, request: pb.ListCommentsRequest, call: Call
     ) -> pb.ListCommentsResponse:
         """See the contract."""
-        async with self.engine.connect() as connection:
+        async with self.reads.connect() as connection:
             found = await comments.list_of(
                 connection,
                 accounts.id_of(call.authenticated),

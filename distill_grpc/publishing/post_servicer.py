@@ -21,9 +21,10 @@ from distill_grpc.rpc.instants import read_instant, set_instant
 
 @dataclass(frozen=True, slots=True)
 class PostServicer:
-    """Posts and their publication."""
+    """Posts and their publication. Reads need no transaction: `reads` is in autocommit."""
 
     engine: AsyncEngine
+    reads: AsyncEngine
     threads: BoundedThreads
     events: EventRecorder
 
@@ -57,7 +58,7 @@ class PostServicer:
     async def get_post(self, request: pb.GetPostRequest, call: Call) -> pb.Post:
         """See the contract."""
         viewer = accounts.id_of(call.authenticated)
-        async with self.engine.connect() as connection:
+        async with self.reads.connect() as connection:
             post = await posts.get(connection, viewer, UUID(request.id))
         response = _whole(post, published=True)
         if post.status == posts.PUBLISHED:
