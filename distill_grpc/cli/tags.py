@@ -35,7 +35,10 @@ def tags(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show or change your vocabulary of tags; what is there is tagged anew in the background."""
+    """Show or change your vocabulary of tags.
+
+    What is there is tagged anew in the background.
+    """
 
     async def work(client: Client) -> Any:
         kept = await client.call("GET", _PATH)

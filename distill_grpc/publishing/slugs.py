@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection
 
 LONGEST = 80
-_OTHER = re.compile(r"[^\w]+|_+")
+_OTHER = re.compile(r"[\W_]+")
 
 
 def slug(title: str) -> str:

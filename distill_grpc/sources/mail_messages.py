@@ -102,7 +102,7 @@ def _leaves(part: Message, depth: int, count: list[int]) -> Iterator[Message]:
         raise _Unreadable("too_many_parts")
     if depth > MAX_DEPTH:
         raise _Unreadable("too_deep")
-    payload = part.get_payload()
+    payload = _payload(part)
     if part.get_content_maintype() != "multipart" or not isinstance(payload, list):
         yield part
         return
@@ -112,6 +112,15 @@ def _leaves(part: Message, depth: int, count: list[int]) -> Iterator[Message]:
         return
     for inner in inside:
         yield from _leaves(inner, depth + 1, count)
+
+
+def _payload(part: Message) -> Any:
+    """What a part holds, as it stands there: parts, or text."""
+    try:
+        return part.get_payload()
+    except Exception:  # a charset that is none, which Python looks at even here
+        part.del_param("charset")
+        return part.get_payload()
 
 
 def _chosen(parts: list[Message], depth: int, count: list[int]) -> Iterator[Message]:
@@ -158,7 +167,7 @@ def _decoded(part: Message) -> str:
     except Exception:  # whatever a transfer encoding that is none makes Python stumble over
         raw = None
     if not isinstance(raw, bytes):
-        payload = part.get_payload()
+        payload = _payload(part)
         raw = payload.encode("utf-8", "surrogateescape") if isinstance(payload, str) else b""
     return mail_headers.decoded_bytes(raw[:_MAX_BODY], _parameter(part, "charset") or "utf-8")
 
@@ -170,12 +179,12 @@ def _attachment(part: Message) -> dict[str, Any] | None:
     kind = part.get_content_type()
     name = _filename(part)
     if not name and kind == "message/rfc822":
-        payload = part.get_payload()
+        payload = _payload(part)
         inner = payload[0] if isinstance(payload, list) and payload else None
         name = mail_headers.value(inner, "subject") if isinstance(inner, Message) else ""
     if not name and kind.startswith(("text/", "message/delivery-status")):
         return None
-    payload = part.get_payload()
+    payload = _payload(part)
     size = len(payload) * 3 // 4 if isinstance(payload, str) else 0
     return {
         "name": text.one_line(name or "(no name)", 200),

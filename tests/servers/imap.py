@@ -61,6 +61,7 @@ class ScriptedImap:
     _scripts: list[tuple[re.Pattern[str], Reply]] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _talks: set[asyncio.Task[None]] = field(default_factory=set)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def on(self, pattern: str, reply: Reply) -> None:
         """From now on commands that contain `pattern` are answered by `reply`."""
@@ -86,11 +87,15 @@ class ScriptedImap:
         for talk in self._talks:
             talk.cancel()
         await asyncio.gather(*self._talks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # what a client never took would keep it open for good
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._talks.add(task)
+        self._writers.append(writer)
         self.connections += 1
         talk = Talk(writer, reader)
         try:

@@ -19,6 +19,8 @@ CLOSED = [rpc for rpc in contract.rpcs() if not rpc.public]
 PUBLIC = {
     *("/api", "/capabilities", "/health", "/.well-known/jwks.json"),
     "/webhooks/{source}/{key}",  # a signature proves who calls
+    "/digests/{token}/{file}",  # the token in the address is the secret
+    "/digests/{token}/unsubscribe",
 }
 PUBLIC_PUBLISHING = {
     "POST /api/v1/users/register",
@@ -26,6 +28,9 @@ PUBLIC_PUBLISHING = {
     "GET /api/v1/posts/{id}",
     "GET /api/v1/creators/{creator_id}/posts",
     "GET /api/v1/posts/{post_id}/comments",
+    *(f"GET /api/v1/creators/{{creator_id}}/feed.{form}" for form in ("rss", "atom", "json")),
+    # The token in the address of a mail's end is the secret.
+    *(f"{method} /api/v1/unsubscribe/{{token}}" for method in ("GET", "POST")),
 }
 BODIES = {"/distill.v1.ContentService/Search": {"query": "a"}}
 
