@@ -23,7 +23,12 @@ def configuration(port: int, cores: Sequence[int]) -> dict[str, Any]:
     transcoder = {
         "@type": f"{_FILTERS}.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "proto_descriptor_bin": base64.b64encode(_descriptors()).decode(),
-        "services": [service.full_name for service in contract.services()],
+        "services": [
+            # Those of lists at the top level need what `envoy/` adds.
+            service.full_name
+            for service in contract.services()
+            if service.file.package == "distill.v1"
+        ],
         "print_options": {
             "always_print_primitive_fields": True,
             "preserve_proto_field_names": True,

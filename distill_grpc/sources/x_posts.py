@@ -148,7 +148,7 @@ def _item(
         author=handle,
         url=f"https://x.com/{handle or 'i'}/status/{id_}",
         kind=kind,
-        thread_id=_string(entry.get("conversation_id"))[:100],
+        thread_id=text.one_line(_string(entry.get("conversation_id")), 100),
         metrics=_metrics(shown),
         tags=_tags(shown),
         language=_language(shown.get("lang")),

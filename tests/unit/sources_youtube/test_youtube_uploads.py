@@ -318,15 +318,18 @@ async def test_what_youtube_has_is_what_is_stored(steps: list[Any], seed: int, f
                 server.add_video(channel, "In between")
 
         server.drift = drift
+        interrupted = False
         for new, gone, crash, trouble in steps:
             clock.advance(hours=3)
             for number in range(new):
                 clock.advance(seconds=1)
                 server.add_video(channel, f"Video {number}")
-            for _ in range(min(gone, len(server.videos))):
+            # A deletion while a walk waits for its next page moves a video past it (docs/sources.md).
+            for _ in range(0 if interrupted else min(gone, len(server.videos))):
                 server.delete(server.chance.choice(sorted(server.videos)))
             server.generation += trouble == "tokens"
             server.feed_status = 500 if trouble == "feed" else 200
+            interrupted = crash is not None or trouble in {"html", "limit"}
             if trouble in {"html", "limit"}:
                 limit = server.refuse(403, "rateLimitExceeded")
                 server.fault("/videos", html(200) if trouble == "html" else limit)
