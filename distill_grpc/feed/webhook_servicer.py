@@ -39,7 +39,7 @@ class WebhookServicer:
             )
         return HttpBody(content_type="text/plain; charset=utf-8")
 
-    async def verify_webhook(self, request: pb.VerifyWebhookRequest, call: Call) -> HttpBody:  # noqa: ARG002
+    async def verify_webhook(self, request: pb.VerifyWebhookRequest, call: Call) -> HttpBody:  # noqa: ARG002 -- the seam's
         """See the contract."""
         receiver, source = self._known(request.source)
         hub = request.hub

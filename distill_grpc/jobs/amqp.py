@@ -55,7 +55,7 @@ class AmqpJobs:
         self._declared: set[str] = set()
         self._lock = asyncio.Lock()
 
-    def handle(self, name: str, handler: Handler, *, retries: int = 0) -> None:  # noqa: ARG002
+    def handle(self, name: str, handler: Handler, *, retries: int = 0) -> None:  # noqa: ARG002 -- the seam's
         """Says what does the jobs of that name: `handler(**arguments)`.
 
         All are tried again alike, after `waits`.

@@ -30,6 +30,6 @@ class GithubWebhooks:
         identity = delivery if _DELIVERY.fullmatch(delivery) else digest(body)
         return Push(identity, news=headers.get("x-github-event") != "ping")
 
-    def respond(self, secret: str, token: str) -> Answer | None:  # noqa: ARG002
+    def respond(self, secret: str, token: str) -> Answer | None:  # noqa: ARG002 -- the seam's
         """GitHub asks nothing."""
         return None

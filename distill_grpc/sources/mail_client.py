@@ -230,7 +230,7 @@ class _Imap(imaplib.IMAP4):
         self._owner = owner
         super().__init__()
 
-    def open(self, host: str = "", port: int = 0, timeout: float | None = None) -> None:  # noqa: ARG002
+    def open(self, host: str = "", port: int = 0, timeout: float | None = None) -> None:  # noqa: ARG002 -- the seam's
         """Connects to where the owner says."""
         self.host = host
         self.port = port

@@ -134,7 +134,7 @@ class _Quotations(HTMLParser):
         self.quoted: list[str] = []
         self._depth = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 -- the seam's
         if tag == "blockquote":
             self._depth += 1
         self._add(self.get_starttag_text() or "")

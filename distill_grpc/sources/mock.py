@@ -80,8 +80,8 @@ class MockSource:
 
     async def identify(
         self,
-        credentials: Mapping[str, Json],  # noqa: ARG002
-        settings: Mapping[str, Json],  # noqa: ARG002
+        credentials: Mapping[str, Json],  # noqa: ARG002 -- the seam's
+        settings: Mapping[str, Json],  # noqa: ARG002 -- the seam's
     ) -> Account:
         """An invented account."""
         return Account(name="mock", id="mock")

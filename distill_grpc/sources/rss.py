@@ -87,8 +87,8 @@ class RssSource:
 
     async def identify(
         self,
-        credentials: Mapping[str, Json],  # noqa: ARG002
-        settings: Mapping[str, Json],  # noqa: ARG002
+        credentials: Mapping[str, Json],  # noqa: ARG002 -- the seam's
+        settings: Mapping[str, Json],  # noqa: ARG002 -- the seam's
     ) -> Account:
         """Nobody's: feeds are public."""
         return Account()

@@ -129,7 +129,7 @@ class XSource:
     async def identify(
         self,
         credentials: Mapping[str, Json],
-        settings: Mapping[str, Json],  # noqa: ARG002
+        settings: Mapping[str, Json],  # noqa: ARG002 -- the seam's
     ) -> Account:
         """Who the token stands for; X does not tell its scopes."""
         user = await _me(self._api(credentials, clock.utc_now()))
