@@ -76,7 +76,7 @@ class Filters:
     limit: int = 100
 
 
-_COLUMNS: LiteralString = (
+COLUMNS: LiteralString = (
     "id, source, platform_id, extract(epoch FROM published_at)::int8 AS published, content, title,"
     " author, url, kind, thread_id, metrics::text AS metrics, ai_tags"
 )
@@ -90,10 +90,10 @@ async def list_recent(connection: AsyncConnection, user_id: str, filters: Filter
     raw: LiteralString = "raw::text" if filters.with_raw else "NULL::text"
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
-        f"SELECT {_COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
+        f"SELECT {COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
         " ORDER BY published_at DESC, id DESC LIMIT %(limit)s"
     )
-    return await _fetch(connection, statement, parameters)
+    return await fetch(connection, statement, parameters)
 
 
 async def search_items(
@@ -112,13 +112,13 @@ async def search_items(
     )
     # Normalisation 1 divides by the logarithm of the length: a long page does not win by length.
     statement: LiteralString = (
-        f"SELECT * FROM (SELECT {_COLUMNS}, NULL::text AS raw,"  # noqa: S608 -- literals only
+        f"SELECT * FROM (SELECT {COLUMNS}, NULL::text AS raw,"  # noqa: S608 -- literals only
         f" {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
         f" WHERE {where}) AS found {after}"
         " ORDER BY rank DESC, id DESC LIMIT %(limit)s"
     )
-    return await _fetch(connection, statement, parameters)
+    return await fetch(connection, statement, parameters)
 
 
 async def has_searchable_words(connection: AsyncConnection, query: str) -> bool:
@@ -224,15 +224,16 @@ def _narrowing(wanted: Narrowing) -> list[tuple[LiteralString, str, list[str]]]:
     ]
 
 
-async def _fetch(
+async def fetch(
     connection: AsyncConnection, statement: LiteralString, parameters: dict[str, Any]
 ) -> list[ItemRow]:
+    """The rows of a statement that selects what `ItemRow` has, in its order."""
     driver = await driver_connection(connection)
-    async with driver.cursor(binary=True, row_factory=_item_row) as cursor:
+    async with driver.cursor(binary=True, row_factory=item_row) as cursor:
         await cursor.execute(statement, parameters)
         return await cursor.fetchall()
 
 
-def _item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
+def item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
     """By place: psycopg's `class_row` goes by name, which took an eighth of a list's whole time."""
     return ItemRow._make
