@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     embedding_api_key: OptionalText = Field(
         None,
         repr=False,
-        description="key for DISTILL_EMBEDDING_BASE_URL; DISTILL_OPENAI_API_KEY is not sent there",
+        description="key for that API; unset: DISTILL_OPENAI_API_KEY, but not at another address",
     )
     embedding_dimensions: Annotated[int | None, BeforeValidator(_empty_is_unset)] = Field(
         None,
@@ -388,6 +388,13 @@ class Settings(BaseSettings):
         """The platforms' API roots that are not the public ones, by source."""
         told = {"github": self.github_api_url, "youtube": self.youtube_api_url, "x": self.x_api_url}
         return {name: url for name, url in told.items() if url is not None}
+
+    @property
+    def embedding_key(self) -> str | None:
+        """The key for the embeddings' API; that of another server is not sent there."""
+        if self.embedding_api_key or self.embedding_base_url:
+            return self.embedding_api_key
+        return self.openai_api_key
 
     @field_validator("redis_url")
     @classmethod

@@ -15,7 +15,7 @@ from distill_grpc import clock
 from distill_grpc.app.parts import Parts
 from distill_grpc.db import replies
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digest_scheduling, periods, retention, syncing, tagging
+from distill_grpc.feed import digest_scheduling, embedding, periods, retention, syncing, tagging
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
@@ -32,6 +32,7 @@ SCHEDULE_TICK = 2.0
 SUBSCRIBE_TICK = 2.0
 DIGEST_TICK = 5.0
 MAIL_TICK = 5.0
+EMBED_TICK = 2.0
 RETENTION_TICK = 600.0
 
 
@@ -61,10 +62,22 @@ def build_collector(parts: Parts) -> Collector:
         worker=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
         tokens=parts.tokens,
         enqueue_again=enqueue_again,
-        enrich=build_tagger(parts),
+        enrich=build_enricher(parts),
         make_summaries=make_summaries,
         pushing=parts.pushing,
     )
+
+
+def build_enricher(parts: Parts) -> Callable[[str], Awaitable[None]]:
+    """What is done to the items of a user after a sync: vectors are asked for, tags are given."""
+    tag_items = build_tagger(parts)
+
+    async def enrich(user_id: str) -> None:
+        if parts.item_embedder is not None:
+            await parts.item_embedder.mark_due(user_id)
+        await tag_items(user_id)
+
+    return enrich
 
 
 def build_tagger(parts: Parts) -> Callable[[str], Awaitable[None]]:
@@ -110,6 +123,13 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
     if parts.pushing is not None:
         subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
         ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
+    if parts.item_embedder is not None:
+
+        async def enqueue_embedding() -> None:
+            async with parts.engine.begin() as connection:
+                await embedding.enqueue_due(connection, parts.queue, clock.utc_now())
+
+        ticks.append((EMBED_TICK, "embeddings", enqueue_embedding))
     return ticks
 
 

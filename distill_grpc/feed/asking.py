@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import reading
+from distill_grpc.feed import blending, fusion, reading
+from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
-from distill_grpc.feed.store import item_lists, preferences
+from distill_grpc.feed.store import item_lists, nearness, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
@@ -50,6 +52,7 @@ class Asker:
     engine: AsyncEngine
     answerer: Answerer
     llm_daily_tokens: int
+    seeker: Seeker | None = None  # None: items are found by words alone
 
     async def ask(
         self,
@@ -77,15 +80,16 @@ class Asker:
             until=wanted.until,
             limit=ITEMS,
         )
+        sought = NOTHING
+        if self.seeker is not None:
+            sought = await self.seeker.seek(
+                user_id, wanted.question, credits_available=credits_available, now=now
+            )
         async with self.engine.connect() as connection:
             fresh = await reading.get_freshness(connection, user_id, now, wanted.since)
-            rows = (
-                await item_lists.search_items(connection, user_id, filters, any_word=True)
-                if query
-                else []
-            )
+            rows, near = await _find(connection, user_id, filters, sought)
             taste = Taste.of(await preferences.get_preferences(connection, user_id))
-        documents = [_document(row) for row in rows[:ITEMS]]
+        documents = [_document(row) for row in rows]
         purse = UserPurse(
             engine=self.engine,
             user_id=user_id,
@@ -93,14 +97,36 @@ class Asker:
             credits_available=credits_available,
             now=now,
         )
-        question = Question(text=wanted.question, documents=documents, seconds=ASKED)
+        question = Question(
+            text=wanted.question,
+            documents=documents,
+            near=frozenset(map(str, near)),
+            seconds=ASKED,
+        )
         answer = await self.answerer.answer(question, purse)
         return Told(
             answer=answer,
             documents={document.id: document for document in documents},
-            warnings=fresh.warnings,
+            warnings=fresh.warning(*sought.warnings).warnings,
             seconds=time.perf_counter() - begin,
         )
+
+
+async def _find(
+    connection: AsyncConnection, user_id: str, filters: item_lists.Filters, sought: Sought
+) -> tuple[list[item_lists.ItemRow], Sequence[UUID]]:
+    """What may hold the answer, likeliest first, and which of it is near in meaning."""
+    walk = await blending.begin(connection, user_id, filters, sought, any_word=True)
+    others = (
+        await item_lists.search_items(
+            connection, user_id, replace(filters, without=walk.near), any_word=True
+        )
+        if filters.query
+        else []
+    )
+    near = await nearness.list_items(connection, user_id, walk.near)
+    rows, _, _ = fusion.merge(walk, others, near, filters.limit)
+    return rows, walk.near
 
 
 def searched(question: str) -> str:

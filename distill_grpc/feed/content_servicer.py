@@ -17,6 +17,7 @@ from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import asking, periods, reading
 from distill_grpc.feed.conversion import item_key, set_facets, set_listing
 from distill_grpc.feed.digesting import Digester, Spender, cited
+from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -39,6 +40,7 @@ class ContentServicer:
     sources: Collection[str]
     digester: Digester
     asker: asking.Asker
+    seeker: Seeker | None = None  # None: searches go by words alone
 
     async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
         """See the contract."""
@@ -72,6 +74,8 @@ class ContentServicer:
             highlight=request.highlight,
             facets=request.facets,
         )
+        now = clock.utc_now()
+        sought = NOTHING if request.page_token else await self._sought(wanted, call, now)
         async with self.reads.connect() as connection:
             found = await reading.search(
                 connection,
@@ -80,7 +84,8 @@ class ContentServicer:
                 wanted,
                 known_sources=self.sources,
                 page_token=request.page_token or None,
-                now=clock.utc_now(),
+                now=now,
+                sought=sought,
             )
         response = pb.SearchResponse()
         set_listing(response, found.listing)
@@ -90,6 +95,15 @@ class ContentServicer:
         if found.facets is not None:
             set_facets(response.facets, found.facets)
         return response
+
+    async def _sought(self, wanted: reading.Search, call: Call, now: datetime) -> Sought:
+        """What a search looks for besides its words."""
+        if self.seeker is None:
+            return NOTHING
+        text = reading.meant(wanted, known_sources=self.sources, now=now)
+        return await self.seeker.seek(
+            call.caller.user_id, text, credits_available=call.caller.credits_available, now=now
+        )
 
     async def ask(self, request: pb.AskRequest, call: Call) -> pb.AskResponse:
         """See the contract."""

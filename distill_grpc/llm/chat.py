@@ -118,7 +118,7 @@ class Chat:
                 raise ChatFailed("timeout", charged=True) from None
             except openai.RateLimitError as error:
                 raise ChatFailed(
-                    "rate_limited", charged=False, retry_after=_seconds(error)
+                    "rate_limited", charged=False, retry_after=seconds_to_wait(error)
                 ) from None
             except openai.UnprocessableEntityError as error:
                 if not self._simplified(error):
@@ -206,7 +206,7 @@ class ChatRefused(ChatFailed):
         self.usage = usage
 
 
-def _seconds(error: openai.APIStatusError) -> float | None:
+def seconds_to_wait(error: openai.APIStatusError) -> float | None:
     """What `Retry-After` says, as far as it is a number of seconds."""
     try:
         seconds = float(error.response.headers.get("retry-after", ""))

@@ -92,26 +92,28 @@ async def claim_due(
         .limit(limit)
         .with_for_update(of=states, skip_locked=True)
     ).subquery()
-    claimed = await connection.execute(
+    claim: Any = (
         update(EmbeddingState)
         .where(EmbeddingState.user_id == due.c.user_id)
         .values(due_at=now + lease, attempt=EmbeddingState.attempt + 1)
         .returning(EmbeddingState.user_id, EmbeddingState.attempt)
     )
-    return claimed.all()
+    rows: Sequence[Row[Any]] = (await connection.execute(claim)).all()
+    return rows
 
 
 async def hold(
     connection: AsyncConnection, user_id: str, attempt: int, until: datetime
 ) -> Row[Any] | None:
     """The user's state, claimed until then; None where it is in other hands."""
-    held = await connection.execute(
+    claim = (
         update(EmbeddingState)
         .where(EmbeddingState.user_id == user_id, EmbeddingState.attempt == attempt)
         .values(due_at=until)
         .returning(states)
     )
-    return held.one_or_none()
+    row: Row[Any] | None = (await connection.execute(claim)).one_or_none()
+    return row
 
 
 async def release(
@@ -140,9 +142,7 @@ def _pending(user_id: str, model: str, dimensions: int | None = None) -> Any:
         stale.append(Embedding.dimensions != dimensions)
     return (
         select(Item.id)
-        .outerjoin(
-            Embedding, (Embedding.user_id == Item.user_id) & (Embedding.item_id == Item.id)
-        )
+        .outerjoin(Embedding, (Embedding.user_id == Item.user_id) & (Embedding.item_id == Item.id))
         .where(Item.user_id == user_id, or_(*stale))
     )
 
@@ -193,17 +193,19 @@ ON CONFLICT (user_id, item_id) DO UPDATE SET model = excluded.model,
   dimensions = excluded.dimensions, vector = excluded.vector
 RETURNING text_hash
 """
-_REUSE: LiteralString = f"""
-WITH {_LOOKED_AT}, known AS (
+_KNOWN: LiteralString = """
+known AS (
   SELECT DISTINCT ON (text_hash) text_hash, dimensions, vector FROM embeddings
   WHERE user_id = %(user_id)s AND model = %(model)s AND text_hash = ANY(%(text_hashes)s)
     AND (%(dimensions)s::int IS NULL OR dimensions IS NULL OR dimensions = %(dimensions)s)
-) {_STORE}"""
-_INSERT: LiteralString = f"""
-WITH {_LOOKED_AT}, known AS (
+)"""
+_MADE: LiteralString = """
+known AS (
   SELECT text_hash, vector::vector, vector_dims(vector::vector) AS dimensions
   FROM unnest(%(new_hashes)s::bytea[], %(vectors)s::text[]) AS told(text_hash, vector)
-) {_STORE}"""
+)"""
+_REUSE: LiteralString = f"WITH {_LOOKED_AT}, {_KNOWN} {_STORE}"
+_INSERT: LiteralString = f"WITH {_LOOKED_AT}, {_MADE} {_STORE}"
 
 
 @dataclass(frozen=True, slots=True)

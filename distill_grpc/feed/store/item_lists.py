@@ -70,6 +70,7 @@ class Filters:
     authors: Sequence[str] = ()
     query: str | None = None
     narrowing: Narrowing = field(default_factory=Narrowing)
+    without: Sequence[UUID] = ()  # items that are told elsewhere
     # Where the page before ended: (published or rank, id).
     after: tuple[datetime, UUID] | tuple[float, UUID] | None = None
     with_raw: bool = False
@@ -150,11 +151,16 @@ async def list_snippets(
 
 
 async def count_facets(
-    connection: AsyncConnection, user_id: str, filters: Filters
+    connection: AsyncConnection, user_id: str, filters: Filters, near: Sequence[UUID] = ()
 ) -> list[tuple[str, str, int]]:
-    """(Kind, value, items) of all items that match: the most frequent sources, authors and tags."""
+    """(Kind, value, items) of all items that match or are `near`: the most frequent of each kind."""
     clauses, parameters = clauses_of(user_id, filters)
-    if filters.query is not None:
+    if near:
+        clauses.append(
+            "(search @@ websearch_to_tsquery('english', %(query)s) OR id = ANY(%(near)s))"
+        )
+        parameters["near"] = list(near)
+    elif filters.query is not None:
         clauses.append("search @@ websearch_to_tsquery('english', %(query)s)")
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
@@ -196,6 +202,9 @@ def clauses_of(user_id: str, filters: Filters) -> tuple[list[LiteralString], dic
     if filters.authors:
         clauses.append("lower(author) = ANY(%(authors)s)")
         parameters["authors"] = [author.lower() for author in filters.authors]
+    if filters.without:
+        clauses.append("id <> ALL(%(without)s)")
+        parameters["without"] = list(filters.without)
     for clause, name, values in _narrowing(filters.narrowing):
         if values:
             clauses.append(clause)

@@ -80,6 +80,8 @@ async def list_places(
     any_word: bool = False,
 ) -> dict[UUID, int]:
     """The place of each of these items among all that match the words, from 1; others have none."""
+    if not ids:
+        return {}
     rank: LiteralString = "ts_rank" if any_word else "ts_rank_cd"
     clauses, parameters = clauses_of(user_id, filters)
     clauses.append("search @@ query")
@@ -100,6 +102,8 @@ async def list_items(
     connection: AsyncConnection, user_id: str, ids: Sequence[UUID]
 ) -> dict[UUID, ItemRow]:
     """These items, as far as they are there."""
+    if not ids:
+        return {}
     parameters: dict[str, Any] = {"user_id": user_id, "ids": list(ids)}
     statement: LiteralString = (
         f"SELECT {COLUMNS}, NULL::text AS raw, 0::float4 AS rank FROM items"  # noqa: S608 -- literals
