@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's embeddings endpoint as strictly as the real one, with a small mind of its own.
+"""A server that speaks OpenAI's embeddings endpoint as strictly as the real one, with a small mind.
 
 Texts are near where they share concepts: words of one line of `CONCEPTS` are one, every other word is its
 own. Requests are held against the API's documented shapes. Like many local servers it knows no base64.
@@ -42,7 +42,24 @@ storm hurricane cyclone tempest
 layoffs redundancies dismissals sackings
 vaccine jab inoculation immunisation
 """.splitlines()
-_STOP = frozenset("the a an of in on at to and or is are was were for by with it its be has have".split())
+_STOP = {
+    "the",
+    "a",
+    "an",
+    "of",
+    "in",
+    "on",
+    "at",
+    "to",
+    "and",
+    "or",
+    "is",
+    "are",
+    "was",
+    "for",
+    "by",
+    "with",
+}
 
 
 @dataclass
@@ -70,7 +87,9 @@ class EmbeddingsServer:
             return refusal(401, "Incorrect API key provided.", "invalid_api_key")
         body = json.loads(await request.read())
         if body.get("model") != MODEL:
-            return refusal(404, f"The model '{body.get('model')}' does not exist", "model_not_found")
+            return refusal(
+                404, f"The model '{body.get('model')}' does not exist", "model_not_found"
+            )
         if wrong := self._wrong(body):
             return refusal(400, wrong, "invalid_request_error")
         self.requests.append(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -46,10 +46,8 @@ async def embedder(
             await made.close()
 
 
-def cosine(a: object, b: object) -> float:
-    assert isinstance(a, list)
-    assert isinstance(b, list)
-    return math.sumprod(a, b) if hasattr(math, "sumprod") else sum(map(float.__mul__, a, b))
+def cosine(a: Sequence[float] | None, b: Sequence[float] | None) -> float:
+    return math.fsum(x * y for x, y in zip(a or (), b or (), strict=True))
 
 
 async def test_vectors_come_in_the_order_of_the_texts_at_length_one() -> None:
