@@ -6,17 +6,18 @@ revisions: whoever migrates adds it as soon as that is possible, and everything 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import UserDefinedType
 
-_COLUMN = text(
+COLUMN_EXISTS: LiteralString = (
     "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('embeddings')"
     " AND attname = 'vector' AND NOT attisdropped)"
 )
+_COLUMN = text(COLUMN_EXISTS)
 _AVAILABLE = text("SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector')")
 
 

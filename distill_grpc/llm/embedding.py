@@ -41,11 +41,19 @@ Failure = Literal[
 class EmbeddingFailed(Exception):  # noqa: N818 -- an outcome that is dealt with, not a fault of ours
     """A call that gave no vectors. `charged`: the server may have counted tokens for it."""
 
-    def __init__(self, why: Failure, *, charged: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        why: Failure,
+        *,
+        charged: bool,
+        retry_after: float | None = None,
+        detail: str = "",
+    ) -> None:
         self.why: Failure = why
         self.charged = charged
         self.retry_after = retry_after
-        super().__init__(why)
+        self.detail = detail  # for the operator
+        super().__init__(f"{why}, {detail}" if detail else why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class Embedder:
             self.degraded = "timeout"
             return EmbeddingFailed("timeout", charged=True)
         except EmbeddingFailed as failed:
+            log.warning("embedding_failed", model=self.model, why=str(failed))
             spent = at_most if failed.charged else Usage()
             self.degraded = "" if failed.why == "unfit" else failed.why
             return failed
@@ -149,24 +158,25 @@ class Embedder:
         except httpx2.TimeoutException:  # while the body is read, the SDK looks no longer
             raise EmbeddingFailed("timeout", charged=True) from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            log.warning("embedder_unreachable", model=self.model, error=type(error).__name__)
-            raise EmbeddingFailed("unavailable", charged=True) from None
+            raise EmbeddingFailed(
+                "unavailable", charged=True, detail=type(error).__name__
+            ) from None
         except openai.OpenAIError as error:
-            log.warning("embedding_failed", model=self.model, error=type(error).__name__)
-            raise EmbeddingFailed("garbage", charged=True) from None
+            raise EmbeddingFailed("garbage", charged=True, detail=type(error).__name__) from None
         told = self._read(body, len(texts))
         if told is None:
-            log.warning("embedding_failed", model=self.model, error="unusable answer")
             raise EmbeddingFailed("garbage", charged=True)
         return told
 
     def _of_status(self, error: openai.APIStatusError) -> EmbeddingFailed:
-        log.warning("embedding_failed", model=self.model, status=error.status_code)
+        detail = f"HTTP {error.status_code}"
         if error.status_code in {400, 413, 422}:
-            return EmbeddingFailed("unfit", charged=False)
+            return EmbeddingFailed("unfit", charged=False, detail=detail)
         if error.status_code < 500 and error.status_code not in {408, 425}:
-            return EmbeddingFailed("refused", charged=False)
-        return EmbeddingFailed("unavailable", charged=True, retry_after=seconds_to_wait(error))
+            return EmbeddingFailed("refused", charged=False, detail=detail)
+        return EmbeddingFailed(
+            "unavailable", charged=True, retry_after=seconds_to_wait(error), detail=detail
+        )
 
     async def _body(self, texts: Sequence[str], seconds: float) -> bytes:
         more: dict[str, Any] = {}
