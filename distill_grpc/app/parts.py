@@ -104,6 +104,7 @@ class Parts:
             engine=self.engine,
             summariser=self.summariser,
             llm_daily_tokens=self.policy.llm_daily_tokens,
+            embedding_model=None if self.seeker is None else self.seeker.embedder.name,
         )
 
 

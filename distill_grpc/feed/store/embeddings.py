@@ -5,6 +5,8 @@ Nothing here is asked where the server has no pgvector: then the column `vector`
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -267,6 +269,29 @@ async def _store(
     async with driver.cursor() as cursor:
         await cursor.execute(statement, parameters)
         return {bytes(row[0]) for row in await cursor.fetchall()}
+
+
+async def list_vectors(
+    connection: AsyncConnection, user_id: str, model: str, ids: Sequence[UUID]
+) -> dict[UUID, array[float]]:
+    """The vectors of these items by the model, as far as they have any; all of one size."""
+    driver = await driver_connection(connection)
+    async with driver.cursor(binary=True) as cursor:
+        await cursor.execute(
+            "SELECT item_id, vector_send(vector) FROM embeddings WHERE user_id = %(user_id)s"
+            " AND model = %(model)s AND item_id = ANY(%(ids)s) AND vector IS NOT NULL",
+            {"user_id": user_id, "model": model, "ids": list(ids)},
+        )
+        found = {row[0]: _floats(row[1]) for row in await cursor.fetchall()}
+    return found if len(set(map(len, found.values()))) <= 1 else {}
+
+
+def _floats(sent: bytes) -> array[float]:
+    """A vector as pgvector sends it: the size and a spare in two bytes each, then big-endian floats."""
+    floats = array("f", sent[4:])
+    if sys.byteorder == "little":
+        floats.byteswap()
+    return floats
 
 
 async def count_embedded(connection: AsyncConnection, user_id: str, model: str) -> int:
