@@ -73,7 +73,8 @@ def rotate(as_json: Json = False) -> None:
 
     done = _run(keys.rotate)
     if as_json:
-        print_json({**done.sealed, "left": done.left})
+        by_kind = {kind.replace(" ", "_"): number for kind, number in done.sealed.items()}
+        print_json({**by_kind, "left": done.left})
     else:
         sealed = ", ".join(f"{number} {kind}" for kind, number in done.sealed.items())
         typer.echo(f"sealed anew: {sealed}; old keys are needed for {done.left} values")
