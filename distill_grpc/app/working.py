@@ -20,6 +20,7 @@ from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
 from distill_grpc.feed.subscribing import Subscriber
+from distill_grpc.jobs import given_up
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.mail.base import Mailer
 from distill_grpc.mail.logged import LogMailer
@@ -95,6 +96,10 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
+    async def forget_jobs() -> None:
+        async with parts.engine.begin() as connection:
+            await given_up.forget(connection, clock.utc_now())
+
     async def forget_replies() -> None:
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
@@ -105,6 +110,7 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
         (MAIL_TICK, "mail", post.send_due),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
+        (RETENTION_TICK, "given_up_jobs", forget_jobs),
         (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
     if parts.pushing is not None:
