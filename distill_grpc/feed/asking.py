@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from distill_grpc.feed import blending, fusion, reading
 from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
-from distill_grpc.feed.store import item_lists, nearness, preferences
+from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
@@ -116,15 +116,7 @@ async def _find(
     connection: AsyncConnection, user_id: str, filters: item_lists.Filters, sought: Sought
 ) -> tuple[list[item_lists.ItemRow], Sequence[UUID]]:
     """What may hold the answer, likeliest first, and which of it is near in meaning."""
-    walk = await blending.begin(connection, user_id, filters, sought, any_word=True)
-    others = (
-        await item_lists.search_items(
-            connection, user_id, replace(filters, without=walk.near), any_word=True
-        )
-        if filters.query
-        else []
-    )
-    near = await nearness.list_items(connection, user_id, walk.near)
+    walk, others, near = await blending.begin(connection, user_id, filters, sought, any_word=True)
     rows, _, _ = fusion.merge(walk, others, near, filters.limit)
     return rows, walk.near
 

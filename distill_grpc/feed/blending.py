@@ -36,14 +36,14 @@ async def list_page(
     `demands` are phrases and exclusions that hold for what is near too.
     """
     if position is None:
-        walk = await begin(connection, user_id, filters, sought, demands=demands)
+        walk, found, near = await begin(connection, user_id, filters, sought, demands=demands)
     else:
         walk = fusion.from_token(position)
-    others = replace(filters, without=walk.near)
-    if position is not None and position["id"] is not None:
-        others.after = (float(position["rank"]), UUID(position["id"]))
-    found = await item_lists.search_items(connection, user_id, others)
-    near = await nearness.list_items(connection, user_id, walk.left)
+        others = replace(filters, without=walk.near)
+        if position["id"] is not None:
+            others.after = (float(position["rank"]), UUID(position["id"]))
+        found = await item_lists.search_items(connection, user_id, others)
+        near = await nearness.list_items(connection, user_id, walk.left)
     page, told, following = fusion.merge(walk, found, near, filters.limit)
     if following is None:
         return page, None, walk.near
@@ -63,18 +63,32 @@ async def begin(
     *,
     demands: str = "",
     any_word: bool = False,
-) -> fusion.Walk:
-    """What is near, in the order of the fused list; see `search_items` for `any_word`."""
-    if sought.meaning is None:
-        return fusion.Walk()
-    near = await nearness.list_nearest(
-        connection,
-        user_id,
-        filters,
-        sought.meaning,
-        demands=demands,
-        floor=sought.floor,
-        limit=NEAREST,
+) -> tuple[fusion.Walk, list[ItemRow], dict[UUID, ItemRow]]:
+    """The walk's beginning, the first that only words find, and what is near; for `fusion.merge`.
+
+    See `search_items` for `any_word`.
+    """
+    nearest = []
+    if sought.meaning is not None:
+        nearest = await nearness.list_nearest(
+            connection,
+            user_id,
+            filters,
+            sought.meaning,
+            demands=demands,
+            floor=sought.floor,
+            limit=NEAREST,
+        )
+    if not nearest:
+        found = await item_lists.search_items(connection, user_id, filters, any_word=any_word)
+        return fusion.Walk(), found, {}
+    placed = await nearness.search_with_places(
+        connection, user_id, filters, nearest, any_word=any_word
     )
-    places = await nearness.list_places(connection, user_id, filters, near, any_word=any_word)
-    return fusion.fuse(near, places)
+    near = {row.id: row for row, _ in placed if row.id in nearest}
+    walk = fusion.fuse(nearest, {row.id: place for row, place in placed if row.id in near})
+    others = [row for row, _ in placed if row.id not in near]
+    near |= await nearness.list_items(
+        connection, user_id, [id_ for id_ in nearest if id_ not in near]
+    )
+    return walk, others, near

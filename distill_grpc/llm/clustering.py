@@ -17,8 +17,8 @@ from distill_grpc.llm.vectors import Index, Vector, cosine
 
 _SAME = 0.42  # cosine of title and lead from which two texts tell one story
 _SAME_LINKED = 0.12  # … where one links to the other, or both to the same page
-_SAME_MEANT = 0.6  # cosine of what they mean, where a model tells it, from which they do too …
-_ALIKE = 0.1  # … if their words are so much alike, and they name or count something in common
+_SAME_MEANT = 0.5  # cosine of what they mean, where a model tells it, from which they do too …
+_COMMON = 2  # … if they have so many names and numbers in common
 _ANCHORS = (
     2  # names and numbers that two texts must have before having none in common tells them apart
 )
@@ -148,11 +148,7 @@ def _meant(
     own = meanings.get(reading.id, ())
     for number in nearest:
         leader = stories[number].readings[0]
-        if (
-            not reading.anchors.isdisjoint(leader.anchors)
-            and cosine(reading.vector, leader.vector) >= _ALIKE
-            and _apart(reading, leader) <= _SPAN
-        ):
+        if len(reading.anchors & leader.anchors) >= _COMMON and _apart(reading, leader) <= _SPAN:
             similar = sum(map(mul, own, meanings.get(leader.id, ())))
             if similar >= _SAME_MEANT and (best is None or similar > best[0]):
                 best = similar, stories[number]

@@ -16,10 +16,12 @@ from distill_grpc.db.engine import driver_connection
 from distill_grpc.feed.store.embeddings import Meaning
 from distill_grpc.feed.store.item_lists import COLUMNS, Filters, ItemRow, clauses_of, fetch
 
-# Models differ in which cosine means anything. Where there are vectors enough to tell, what is found stands
-# out from all of the user's by so many standard deviations.
+# Models differ in which cosine means anything. Where there are vectors enough to tell, what is found lies so
+# many spreads above the median of all of the user's. The spread is that of the lower half (one standard
+# deviation of a normal distribution), which what is sought does not widen.
 ENOUGH = 20
-STANDS_OUT = 2.0
+STANDS_OUT = 4.0
+_SPREAD_BELOW = 0.16
 
 
 async def list_nearest(
@@ -46,10 +48,12 @@ async def list_nearest(
         " SELECT item_id, 1 - (vector <=> %(sought)s::vector) AS cosine FROM embeddings"
         " WHERE user_id = %(user_id)s AND model = %(model)s AND dimensions = %(dimensions)s"
         "), noise AS ("
-        " SELECT CASE WHEN count(*) < %(enough)s THEN %(floor)s"
-        " ELSE greatest(%(floor)s, avg(cosine) + %(stands_out)s * stddev_pop(cosine)) END AS least"
-        " FROM measured"
-        "), near AS MATERIALIZED (SELECT item_id, cosine FROM measured, noise WHERE cosine >= least)"
+        " SELECT count(*) AS vectors, percentile_cont(ARRAY[%(spread_below)s, 0.5])"
+        " WITHIN GROUP (ORDER BY cosine) AS quantiles FROM measured"
+        "), bar AS ("
+        " SELECT CASE WHEN vectors < %(enough)s THEN %(floor)s ELSE greatest(%(floor)s,"
+        " quantiles[2] + %(stands_out)s * (quantiles[2] - quantiles[1])) END AS least FROM noise"
+        "), near AS MATERIALIZED (SELECT item_id, cosine FROM measured, bar WHERE cosine >= least)"
         " SELECT id FROM near JOIN items ON id = item_id,"
         f" websearch_to_tsquery('english', %(demands)s) AS demands WHERE {where}"
         " ORDER BY cosine DESC, id DESC LIMIT %(nearest)s"
@@ -63,6 +67,7 @@ async def list_nearest(
         "floor": floor,
         "enough": ENOUGH,
         "stands_out": STANDS_OUT,
+        "spread_below": _SPREAD_BELOW,
         "nearest": limit,
     }
     driver = await driver_connection(connection)
@@ -71,31 +76,35 @@ async def list_nearest(
         return [row[0] for row in await cursor.fetchall()]
 
 
-async def list_places(
+async def search_with_places(
     connection: AsyncConnection,
     user_id: str,
     filters: Filters,
-    ids: Sequence[UUID],
+    near: Sequence[UUID],
     *,
     any_word: bool = False,
-) -> dict[UUID, int]:
-    """The place of each of these items among all that match the words, from 1; others have none."""
-    if not ids:
-        return {}
+) -> list[tuple[ItemRow, int]]:
+    """What `search_items` finds, each with its place among all that match the words, from 1.
+
+    Those of `near` that match are there whatever their place, and so many more of the others.
+    """
     rank: LiteralString = "ts_rank" if any_word else "ts_rank_cd"
     clauses, parameters = clauses_of(user_id, filters)
     clauses.append("search @@ query")
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
-        "SELECT id, place FROM (SELECT id,"  # noqa: S608 -- literals only
-        f" row_number() OVER (ORDER BY {rank}(search, query, 1) DESC, id DESC) AS place"
+        f"SELECT {COLUMNS}, NULL::text AS raw, rank, place FROM (SELECT id, rank,"  # noqa: S608 -- literals
+        " row_number() OVER (ORDER BY rank DESC, id DESC) AS place"
+        f" FROM (SELECT id, {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
-        f" WHERE {where}) AS placed WHERE id = ANY(%(ids)s)"
+        f" WHERE {where}) AS ranked) AS placed JOIN items USING (id)"
+        " WHERE user_id = %(user_id)s AND (place <= %(limit)s + cardinality(%(near)s::uuid[])"
+        " OR id = ANY(%(near)s)) ORDER BY place"
     )
     driver = await driver_connection(connection)
-    async with driver.cursor() as cursor:
-        await cursor.execute(statement, {**parameters, "ids": list(ids)})
-        return dict(await cursor.fetchall())
+    async with driver.cursor(binary=True) as cursor:
+        await cursor.execute(statement, {**parameters, "near": list(near)})
+        return [(ItemRow._make(row[:-1]), row[-1]) for row in await cursor.fetchall()]
 
 
 async def list_items(

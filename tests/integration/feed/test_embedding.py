@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from distill_grpc.feed import embedding, preferring, retention
+from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.embedding import ItemEmbedder
 from distill_grpc.feed.meaning import Seeker
+from distill_grpc.feed.periods import period
 from distill_grpc.feed.store import embeddings as store
 from distill_grpc.llm.embedding import Embedder
+from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.sources.base import Item, Page
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import USER, World, caller
@@ -457,3 +460,32 @@ async def test_the_tags_of_a_sync_do_not_depend_on_vectors(
     monkeypatch.undo()
     await collected(world)
     assert await work(world) == 1
+
+
+async def test_a_digest_sees_by_meaning_who_tells_the_same(
+    world: World, embedder: Embedder, server: EmbeddingsServer
+) -> None:
+    said = (
+        "Car maker Acme Motors is to shed 400 positions at its plant in Dresden by summer.",
+        "Hundreds face dismissal: Acme Motors told staff in Dresden that 400 roles will go.",
+    )
+
+    async def alike(server: EmbeddingsServer, body: Any) -> Any:
+        return server.answer([[1.0, 0.0] for _ in body["input"]])
+
+    await watched(world)
+    await collected(world, *said)
+    digester = Digester(engine=world.engine, summariser=OfflineSummariser(), llm_daily_tokens=LIMIT)
+    today = period("daily", None, "UTC", world.now())
+    spender = Spender(credits_available=True)
+    by_words = await digester.get_summary(USER, today, spender, world.now())
+    assert len(by_words.content["highlights"]) == 2
+    server.mind = alike
+    await work(world)
+    digester = replace(digester, embedding_model=MODEL)
+    by_meaning = await digester.get_summary(USER, today, spender, world.now(), anew=True)
+    (highlight,) = by_meaning.content["highlights"]
+    assert len(highlight["items"]) == 2
+    digester = replace(digester, embedding_model="another")
+    without = await digester.get_summary(USER, today, spender, world.now(), anew=True)
+    assert len(without.content["highlights"]) == 2
