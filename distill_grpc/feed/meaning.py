@@ -7,6 +7,7 @@ searched, and a warning says so.
 from __future__ import annotations
 
 import time
+from array import array
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -101,7 +102,7 @@ class Seeker:
                 self._resting_until = time.monotonic() + max(_REST, told.retry_after or 0.0)
             return None
         (vector,) = told.vectors
-        return None if vector is None else Meaning(self.embedder.name, vector)
+        return None if vector is None else Meaning(self.embedder.name, array("f", vector))
 
     def _keep(self, key: tuple[str, str], meaning: Meaning) -> None:
         self._kept[key] = time.monotonic() + _KEPT_SECONDS, meaning

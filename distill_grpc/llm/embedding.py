@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 MOST_DIMENSIONS = 16_000  # that pgvector stores
 _MOST_BYTES = 16_000_000  # of an answer: 32 texts of 16,000 numbers each
+_LEAST = 1e-30  # of a vector's length: what is less is lost in single precision
 _AROUND = 16  # tokens that a server may put around a text
 
 Failure = Literal[
@@ -230,4 +231,5 @@ def _unit(vector: Any) -> list[float] | None:
     length = math.hypot(*vector)
     if not math.isfinite(length):
         raise ValueError("too long")
-    return [n / length for n in vector] if length else None
+    # What single precision cannot tell from nothing is nothing.
+    return [0.0 if abs(n) < _LEAST * length else n / length for n in vector] if length else None

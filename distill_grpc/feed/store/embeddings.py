@@ -39,7 +39,7 @@ class Meaning:
 
 def vector_text(vector: Sequence[float]) -> str:
     """A vector as pgvector reads it."""
-    return f"[{','.join(map(repr, vector))}]"
+    return f"[{','.join(f'{number:.9g}' for number in vector)}]"  # all that single precision holds
 
 
 async def can_hold_vectors(connection: AsyncConnection) -> bool:

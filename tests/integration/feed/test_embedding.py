@@ -489,3 +489,18 @@ async def test_a_digest_sees_by_meaning_who_tells_the_same(
     digester = replace(digester, embedding_model="another")
     without = await digester.get_summary(USER, today, spender, world.now(), anew=True)
     assert len(without.content["highlights"]) == 2
+
+
+@pytest.mark.parametrize("vector", [[1.0, 1e-300], [1e300, 1.0], [3e-45, 0.0], [1] * 16_000])
+async def test_vectors_with_odd_numbers_are_stored(
+    world: World, embedder: Embedder, server: EmbeddingsServer, vector: list[float]
+) -> None:
+    async def odd(server: EmbeddingsServer, _body: Any) -> Any:
+        return server.answer([vector])
+
+    server.mind = odd
+    await watched(world)
+    await collected(world, "A bridge.")
+    await work(world)
+    (row,) = await world.ask("SELECT dimensions, vector_norm(vector) AS length FROM embeddings")
+    assert (row.dimensions, row.length) == (len(vector), pytest.approx(1.0))

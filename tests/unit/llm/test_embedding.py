@@ -219,3 +219,26 @@ async def test_what_came_before_a_failure_is_kept() -> None:
     assert sorted(vectors) == [b"t1", b"t2", b"t3", b"t4"]
     assert work.failed is not None
     assert work.failed.why == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("told", "unit"),
+    [
+        ([3, 4], [0.6, 0.8]),
+        ([1e200, 1.0], [1.0, 0.0]),
+        ([1e-200, 0.0], [1.0, 0.0]),
+        ([1.0, 1e-50], [1.0, 0.0]),
+        ([-5e-324], [-1.0]),
+    ],
+)
+async def test_every_number_fits_into_single_precision(
+    told: list[float], unit: list[float]
+) -> None:
+    async def mind(server: EmbeddingsServer, _body: object) -> object:
+        return server.answer([told])
+
+    async with embedder(mind) as (made, _):  # type: ignore[arg-type]
+        answer = await made.embed(["text"], MemoryPurse(), seconds=5)
+    assert isinstance(answer, Embedded)
+    assert answer.vectors[0] == pytest.approx(unit)
+    assert all(n == 0 or abs(n) >= 1e-30 for n in answer.vectors[0] or ())
