@@ -19,7 +19,7 @@ from distill_grpc.app.working import (
     build_tagger,
     build_ticks,
 )
-from distill_grpc.feed import digest_scheduling, embedding, syncing, tagging
+from distill_grpc.feed import digest_scheduling, syncing, tagging
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digest_scheduling import DigestMaker
 from distill_grpc.jobs.amqp import AmqpJobs
@@ -71,7 +71,6 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
         parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
         parts.queue.handle(tagging.TAG_JOB, build_tagger(parts))
         if parts.item_embedder is not None:
-            parts.queue.handle(embedding.EMBED_JOB, parts.item_embedder.run)
             await parts.item_embedder.begin()
         post = DigestPost(
             engine=parts.engine,

@@ -15,7 +15,7 @@ from distill_grpc import clock
 from distill_grpc.app.parts import Parts
 from distill_grpc.db import replies
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digest_scheduling, embedding, periods, retention, syncing, tagging
+from distill_grpc.feed import digest_scheduling, periods, retention, syncing, tagging
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
@@ -140,12 +140,7 @@ def build_ticks(
         subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
         ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
     if parts.item_embedder is not None:
-
-        async def enqueue_embedding() -> None:
-            async with parts.engine.begin() as connection:
-                await embedding.enqueue_due(connection, parts.queue, clock.utc_now())
-
-        ticks.append((EMBED_TICK, "embeddings", enqueue_embedding))
+        ticks.append((EMBED_TICK, "embeddings", parts.item_embedder.work))
     return ticks
 
 

@@ -1,15 +1,18 @@
 """Items get their vectors: new and changed ones, in the background, paid from their user's budget.
 
-Whose items lack vectors is a row that is due; a tick enqueues, a job works through it batch by batch and
-moves the row on. A claim only moves the next look away, so what a killed worker left is found again, and
-every batch is stored by itself, so that nothing is asked for twice.
+Whose items lack vectors is a row that is due; each worker claims one user at a time, works through batch by
+batch and moves the row on. A claim only moves the next look away, so what a killed worker left is found
+again, and every batch is stored by itself, so that nothing is asked for twice. This goes on beside the queue:
+a slow model keeps no sync waiting.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -18,14 +21,13 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import embeddings, preferences
 from distill_grpc.feed.store.embeddings import Text
-from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.llm.embedding import Embedder, EmbeddingFailed
 from distill_grpc.llm.fitting import Fitting
 
@@ -35,24 +37,16 @@ TEXTS = Counter(
     "distill_embedded_texts_total", "Texts that got a vector, or none, by outcome.", ["outcome"]
 )
 
-EMBED_JOB = "feed.embed"
-USERS = 100  # that one tick enqueues
-# A job that has not stored a batch by then is taken for lost.
-LEASE = timedelta(minutes=3)
+# A worker that says nothing for this long has lost its claim.
+LEASE = timedelta(seconds=12)
+TURN = 20  # batches until the next user gets a turn
 READ = 2_000  # characters of an item that its vector stands for
 BATCH = 32  # items of one look
 _BYTES = 48_000  # of the texts of one request at the most
 # Of the day's tokens items may take so much; the rest is for digests and questions.
 SHARE = 0.5
+_AFTER_FAULT = timedelta(minutes=5)
 _PAUSES = timedelta(seconds=15), timedelta(hours=1)  # after a failure; doubled each time
-
-
-async def enqueue_due(connection: AsyncConnection, queue: JobQueue, now: datetime) -> int:
-    """Enqueues the users whose items lack vectors; returns how many."""
-    due = await embeddings.claim_due(connection, now, LEASE, USERS)
-    jobs = [{"user_id": row.user_id, "attempt": row.attempt} for row in due]
-    await queue.enqueue(connection, EMBED_JOB, jobs)
-    return len(jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +70,43 @@ class ItemEmbedder:
         async with self.engine.begin() as connection:
             await embeddings.mark_due(connection, user_id, self.embedder.name, self.now())
 
-    async def run(self, user_id: str, attempt: int) -> None:
-        """The job `feed.embed`: does nothing where the user is in other hands."""
-        seen: set[tuple[UUID, bytes]] = set()
+    async def work(self) -> int:
+        """Embeds the items of those who are due, until nobody is; returns how many turns it took."""
+        turns = 0
         while True:
+            async with self.engine.begin() as connection:
+                claim = await embeddings.claim_due(connection, self.now(), LEASE)
+            if claim is None:
+                return turns
+            await self.take_turn(claim.user_id, claim.attempt)
+            turns += 1
+
+    async def take_turn(self, user_id: str, attempt: int) -> None:
+        """Embeds items of a user who was claimed, and says when somebody looks again."""
+        try:
+            async with self._kept(user_id, attempt):
+                due_at, failures = await self._go_through(user_id, attempt)
+        except asyncio.CancelledError:
+            # The worker stops: others need not wait for the claim to end.
+            await asyncio.shield(self._release(user_id, attempt, self.now(), 0))
+            raise
+        except Exception:
+            # Whatever it is, it is about this user: others go on.
+            log.exception("embedding_broke_off", user_id=user_id)
+            due_at, failures = self.now() + _AFTER_FAULT, 0
+        if due_at is not None:
+            await self._release(user_id, attempt, due_at, failures)
+
+    async def _go_through(self, user_id: str, attempt: int) -> tuple[datetime | None, int]:
+        """When the user is due again, and the failures in a row; None where that is settled."""
+        seen: set[tuple[UUID, bytes]] = set()
+        for _ in range(TURN):
             async with self.engine.begin() as connection:
                 now = self.now()
                 state = await embeddings.hold(connection, user_id, attempt, now + LEASE)
                 if state is None:
                     log.info("embedding_not_ours", user_id=user_id)
-                    return
+                    return None, 0
                 rows = await embeddings.list_pending(
                     connection,
                     user_id,
@@ -97,7 +118,7 @@ class ItemEmbedder:
                 if not rows:
                     # Under the lock of the state: who stores items from now on makes it due again.
                     await embeddings.release(connection, user_id, attempt, due_at=None, failures=0)
-                    return
+                    return None, 0
                 wishes = await preferences.get_preferences(connection, user_id)
             daily = daily_limit(Taste.of(wishes).daily_llm_tokens, self.llm_daily_tokens)
             # What the user's last token said; whoever never said anything had credits to watch with.
@@ -111,8 +132,9 @@ class ItemEmbedder:
                 failed = EmbeddingFailed("garbage", charged=True)
             seen |= read
             if failed is not None:
-                await self._put_off(user_id, attempt, state.failures, failed)
-                return
+                log.warning("embedding_put_off", user_id=user_id, why=failed.why)
+                return _put_off(failed, state.failures, self.now())
+        return self.now(), 0
 
     async def _embed(
         self, user_id: str, texts: Sequence[Text], limit: int, now: datetime
@@ -122,13 +144,13 @@ class ItemEmbedder:
             known = await embeddings.reuse_vectors(
                 connection, user_id, self.embedder.name, self.embedder.dimensions, texts
             )
-            nothing = {text.text_hash: None for text in texts if not text.text}
-            await embeddings.insert_vectors(
-                connection, user_id, self.embedder.name, texts, dict(nothing)
-            )
+            empty = {text.text_hash for text in texts if not text.text}
+            if empty:
+                await embeddings.insert_vectors(
+                    connection, user_id, self.embedder.name, texts, dict.fromkeys(empty)
+                )
         TEXTS.labels("reused").inc(len(known))
-        known |= nothing.keys()
-        new = {text.text_hash: text.text for text in texts if text.text_hash not in known}
+        new = {text.text_hash: text.text for text in texts if text.text_hash not in known | empty}
         purse = UserPurse(
             engine=self.engine,
             user_id=user_id,
@@ -150,22 +172,40 @@ class ItemEmbedder:
                 TEXTS.labels("unfit" if vector is None else "embedded").inc()
         return work.failed
 
-    async def _put_off(
-        self, user_id: str, attempt: int, failures: int, failed: EmbeddingFailed
-    ) -> None:
-        now = self.now()
-        if failed.why == "budget":
-            # Tomorrow there is a new one; not all users at the same second.
-            tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
-            due_at, failures = tomorrow + timedelta(seconds=random.uniform(0, 300)), 0
-        else:
-            first, most = _PAUSES
-            pause = min(first * 2 ** min(failures, 12), most) * random.uniform(0.8, 1.2)
-            due_at = now + max(pause, timedelta(seconds=failed.retry_after or 0.0))
-            failures += 1
-        log.warning("embedding_put_off", user_id=user_id, why=failed.why, failures=failures)
+    async def _release(self, user_id: str, attempt: int, due_at: datetime, failures: int) -> None:
         async with self.engine.begin() as connection:
             await embeddings.release(connection, user_id, attempt, due_at=due_at, failures=failures)
+
+    @contextlib.asynccontextmanager
+    async def _kept(self, user_id: str, attempt: int) -> AsyncIterator[None]:
+        """Keeps the claim alive in the background."""
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(LEASE.total_seconds() / 3)
+                try:
+                    async with self.engine.begin() as connection:
+                        await embeddings.hold(connection, user_id, attempt, self.now() + LEASE)
+                except Exception as error:  # the lease leaves time for more than one attempt
+                    log.warning("claim_not_extended", why=type(error).__name__)
+
+        beating = asyncio.create_task(beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait({beating})
+
+
+def _put_off(failed: EmbeddingFailed, failures: int, now: datetime) -> tuple[datetime, int]:
+    """When to try again after a failure, and the failures in a row."""
+    if failed.why == "budget":
+        # Tomorrow there is a new one; not all users at the same second.
+        tomorrow = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+        return tomorrow + timedelta(seconds=random.uniform(0, 300)), 0
+    first, most = _PAUSES
+    pause = min(first * 2 ** min(failures, 12), most) * random.uniform(0.8, 1.2)
+    return now + max(pause, timedelta(seconds=failed.retry_after or 0.0)), failures + 1
 
 
 def _text(row: Row[Any]) -> Text:

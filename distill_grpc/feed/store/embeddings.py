@@ -83,25 +83,25 @@ def _due(model: str, now: datetime) -> tuple[Any, ...]:
 
 
 async def claim_due(
-    connection: AsyncConnection, now: datetime, lease: timedelta, limit: int
-) -> Sequence[Row[Any]]:
-    """(user_id, attempt) of users who are due, longest overdue first; they are due again after `lease`."""
+    connection: AsyncConnection, now: datetime, lease: timedelta
+) -> Row[Any] | None:
+    """(user_id, attempt) of who is longest overdue, and due again after `lease`; None where nobody is."""
     due = (
         select(EmbeddingState.user_id)
         .join(Watch, Watch.user_id == EmbeddingState.user_id)
         .where(EmbeddingState.due_at <= now, Watch.unwatched_at.is_(None))
         .order_by(EmbeddingState.due_at)
-        .limit(limit)
+        .limit(1)
         .with_for_update(of=states, skip_locked=True)
-    ).subquery()
+    ).cte("due")
     claim: Any = (
         update(EmbeddingState)
         .where(EmbeddingState.user_id == due.c.user_id)
         .values(due_at=now + lease, attempt=EmbeddingState.attempt + 1)
         .returning(EmbeddingState.user_id, EmbeddingState.attempt)
     )
-    rows: Sequence[Row[Any]] = (await connection.execute(claim)).all()
-    return rows
+    row: Row[Any] | None = (await connection.execute(claim)).one_or_none()
+    return row
 
 
 async def hold(

@@ -59,12 +59,8 @@ def job(world: World, limit: int = LIMIT) -> ItemEmbedder:
 
 
 async def work(world: World, limit: int = LIMIT) -> int:
-    """Does what is due, once; returns how many users were."""
-    async with world.engine.begin() as connection:
-        due = await store.claim_due(connection, world.now(), embedding.LEASE, 100)
-    for row in due:
-        await job(world, limit).run(row.user_id, row.attempt)
-    return len(due)
+    """Does what is due; returns how many turns that took."""
+    return await job(world, limit).work()
 
 
 def texts(world: World, *contents: str, first: int = 0, **changes: Any) -> list[Item]:
@@ -116,15 +112,8 @@ async def test_what_a_sync_brings_gets_vectors_and_is_paid(
     await watched(world)
     assert await world.ask("SELECT 1 FROM embedding_states") == []  # there is nothing to embed
     await collected(world, "A bridge.", "A car.")
-    async with world.engine.begin() as connection:
-        assert await embedding.enqueue_due(connection, world.queue, world.now()) == 1
-        assert await embedding.enqueue_due(connection, world.queue, world.now()) == 0
-    (queued,) = await world.ask(
-        "SELECT args->>'user_id' AS user, (args->>'attempt')::int AS attempt"
-        " FROM procrastinate_jobs WHERE task_name = :name",
-        name=embedding.EMBED_JOB,
-    )
-    await job(world).run(queued.user, queued.attempt)
+    assert await work(world) == 1
+    assert await work(world) == 0
     assert await embedded(world) == {"A bridge.": MODEL, "A car.": MODEL}
     assert (await state(world)).due_at is None
     assert await usage(world) == (server.counted, 0)
@@ -359,10 +348,11 @@ async def test_a_claim_that_another_took_over_does_nothing_more(
     await watched(world)
     await collected(world, "A bridge.")
     async with world.engine.begin() as connection:
-        (first,) = await store.claim_due(connection, world.now(), embedding.LEASE, 9)
+        first = await store.claim_due(connection, world.now(), embedding.LEASE)
+    assert first is not None
     world.ahead = embedding.LEASE + timedelta(seconds=1)
     await work(world)
-    await job(world).run(USER, first.attempt)
+    await job(world).take_turn(USER, first.attempt)
     assert len(server.requests) == 1
     assert (await state(world)).due_at is None
 
@@ -433,6 +423,81 @@ async def test_who_does_not_watch_is_not_embedded(
     assert await work(world) == 0
     await world.watch()
     assert await work(world) == 1
+
+
+async def test_a_user_with_very_many_items_lets_others_have_their_turn(
+    world: World, embedder: Embedder, server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "BATCH", 1)
+    monkeypatch.setattr(embedding, "TURN", 2)
+    await watched(world, "user_1")
+    await collected(world, *(f"Text {n}." for n in range(5)), user="user_1")
+    await watched(world, "user_2")
+    await collected(world, "A car.", user="user_2")
+    await work(world)
+    assert server.texts.index("A car.") == 2
+    assert len(server.texts) == 6
+
+
+async def test_a_fault_of_our_own_is_about_one_user_and_tried_again(
+    world: World, embedder: Embedder, server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.reuse_vectors
+
+    async def fails_for_one(connection: Any, user_id: str, *more: Any) -> Any:
+        if user_id == "user_1":
+            raise ValueError("what nobody thought of")
+        return await real(connection, user_id, *more)
+
+    for user in ("user_1", "user_2"):
+        await watched(world, user)
+        await collected(world, "A bridge.", user=user)
+    monkeypatch.setattr(store, "reuse_vectors", fails_for_one)
+    assert await work(world) == 2
+    assert len(await embedded(world, "user_2")) == 1
+    monkeypatch.setattr(store, "reuse_vectors", real)
+    assert await work(world) == 0
+    world.ahead = timedelta(minutes=6)
+    assert await work(world) == 1
+    assert len(await embedded(world, "user_1")) == 1
+
+
+async def test_a_worker_that_stops_hands_over_at_once(
+    world: World, embedder: Embedder, server: EmbeddingsServer
+) -> None:
+    server.mind = FAULTS["timeout"][0]
+    await watched(world)
+    await collected(world, "A bridge.")
+    working = asyncio.create_task(work(world))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    server.mind = honest
+    assert await work(world) == 1
+    assert len(await embedded(world)) == 1
+    assert (await usage(world))[1] == 0
+
+
+async def test_a_claim_is_kept_while_the_model_takes_its_time(
+    world: World, embedder: Embedder, server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(server: EmbeddingsServer, body: Any) -> Any:
+        await asyncio.sleep(1.5)
+        return await honest(server, body)
+
+    monkeypatch.setattr(embedding, "LEASE", timedelta(seconds=0.6))
+    server.mind = slow
+    await watched(world)
+    await collected(world, "A bridge.")
+    working = asyncio.create_task(work(world))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(1)
+    assert await work(world) == 0
+    assert await working == 1
+    assert len(server.requests) == 1
 
 
 async def test_two_workers_share_the_users_and_embed_each_text_once(
