@@ -19,8 +19,8 @@ from distill_grpc.feed.store.item_lists import COLUMNS, Filters, ItemRow, clause
 # Models differ in which cosine means anything. Where there are vectors enough to tell, what is found lies so
 # many spreads above the median of all of the user's. The spread is that of the lower half (one standard
 # deviation of a normal distribution), which what is sought does not widen.
-ENOUGH = 20
-STANDS_OUT = 4.0
+ENOUGH = 50
+STANDS_OUT = 3.0
 _SPREAD_BELOW = 0.16
 
 
