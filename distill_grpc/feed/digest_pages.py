@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row
+
+from distill_grpc.feed.periods import following
 
 _TITLES = {"trending": "Trending", "mentions": "Mentions", "important": "Important"}
 _LINKS = 5  # of the items behind a statement
@@ -15,7 +18,17 @@ _LINKS = 5  # of the items behind a statement
 
 def title(row: Row[Any]) -> str:
     """What a digest is called."""
-    return f"Your digest of {row.date.isoformat()}"
+    if row.period == "daily":
+        return f"Your digest of {row.date.isoformat()}"
+    last = following(row.period, row.date) - timedelta(days=1)
+    return f"Your weekly digest of {row.date.isoformat()} to {last.isoformat()}"
+
+
+def identity(row: Row[Any]) -> str:
+    """What names a digest for ever, also where it is made anew."""
+    named = (row.user_id, row.date.isoformat(), row.tz)
+    # Days came first: their names stay what they were.
+    return "\0".join(named if row.period == "daily" else (*named, row.period))
 
 
 def as_text(row: Row[Any]) -> str:

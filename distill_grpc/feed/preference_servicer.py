@@ -15,6 +15,18 @@ from distill_grpc.proto.distill.v1 import preference_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
 
+# Fields that take their default where they are left out.
+_OPTIONAL = (
+    "language",
+    "length",
+    "digest_hour",
+    "tz",
+    "mail",
+    "daily",
+    "weekly",
+    "daily_llm_tokens",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PreferenceServicer:
@@ -49,7 +61,7 @@ class PreferenceServicer:
             "sources": list(request.sources),
             "names": list(request.names),
         }
-        for name in ("language", "length", "digest_hour", "tz", "mail", "daily_llm_tokens"):
+        for name in _OPTIONAL:
             if request.HasField(name):
                 wanted[name] = getattr(request, name)
         async with self.engine.begin() as connection:
@@ -71,6 +83,8 @@ def _preferences(values: Any) -> pb.Preferences:
         names=values["names"],
         tz=values["tz"],
         mail=values["mail"],
+        daily=values["daily"],
+        weekly=values["weekly"],
     )
     for section in values["sections"]:
         told.sections.add(**section)
@@ -78,4 +92,5 @@ def _preferences(values: Any) -> pb.Preferences:
         if values[name] is not None:
             setattr(told, name, values[name])
     set_instant(told.next_digest_at, values.get("next_digest_at"))
+    set_instant(told.next_weekly_at, values.get("next_weekly_at"))
     return told

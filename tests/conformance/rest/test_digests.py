@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 import feedparser
 import pytest
@@ -26,6 +27,8 @@ DEFAULTS = {
     "names": [],
     "tz": "UTC",
     "mail": False,
+    "daily": True,
+    "weekly": True,
 }
 SECTION = {"name": "Rail ways", "words": ["night train"], "tags": [], "sources": []}
 
@@ -69,15 +72,23 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         "digest_hour": 0,
         "tz": "Asia/Tokyo",
         "mail": True,
+        "daily": True,
+        "weekly": True,
         "daily_llm_tokens": 0,
     }
     put = await idle.call("PUT", "/preferences", wanted, user=user, door=door)
     assert put.status == 200, put.text
     due = put.body.pop("next_digest_at")
     assert due.endswith("T15:00:00Z")
+    weekly = put.body.pop("next_weekly_at")
     assert put.body == wanted
+    assert datetime.fromisoformat(weekly).astimezone(ZoneInfo("Asia/Tokyo")).weekday() == 0
     again = (await idle.call("GET", "/preferences", user=user, door=door)).body
-    assert again == {**wanted, "next_digest_at": due}
+    assert again == {**wanted, "next_digest_at": due, "next_weekly_at": weekly}
+    # Only what is wanted is due.
+    some = {**wanted, "daily": False}
+    put = await idle.call("PUT", "/preferences", some, user=user, door=door)
+    assert put.body == {**some, "next_weekly_at": weekly}
     # What is left out takes its default.
     less = await idle.call("PUT", "/preferences", {"tags": ["go"]}, user=user, door=door)
     assert less.body == {**DEFAULTS, "tags": ["go"]}
