@@ -24,6 +24,7 @@ _OPTIONAL = (
     "mail",
     "daily",
     "weekly",
+    "tags_by_model",
     "daily_llm_tokens",
 )
 
@@ -85,6 +86,7 @@ def _preferences(values: Any) -> pb.Preferences:
         mail=values["mail"],
         daily=values["daily"],
         weekly=values["weekly"],
+        tags_by_model=values["tags_by_model"],
     )
     for section in values["sections"]:
         told.sections.add(**section)

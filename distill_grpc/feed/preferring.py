@@ -31,6 +31,7 @@ DEFAULTS: Mapping[str, Any] = {
     "mail": False,
     "daily": True,
     "weekly": True,
+    "tags_by_model": False,
     "daily_llm_tokens": None,
 }
 # How much a digest says: (highlights, characters of each).

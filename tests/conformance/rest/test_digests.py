@@ -29,6 +29,7 @@ DEFAULTS = {
     "mail": False,
     "daily": True,
     "weekly": True,
+    "tags_by_model": False,
 }
 SECTION = {"name": "Rail ways", "words": ["night train"], "tags": [], "sources": []}
 
@@ -74,6 +75,7 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         "mail": True,
         "daily": True,
         "weekly": True,
+        "tags_by_model": True,
         "daily_llm_tokens": 0,
     }
     put = await idle.call("PUT", "/preferences", wanted, user=user, door=door)
