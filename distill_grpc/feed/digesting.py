@@ -103,6 +103,7 @@ class Digester:
             language=taste.language,
             tags=taste.tags,
             sources=taste.sources,
+            authors=taste.authors,
             sections=taste.sections,
             seconds=max(0.0, chance.until - time.monotonic()),
         )

@@ -375,6 +375,7 @@ class Preferences(Base):
     weekly: Mapped[bool] = mapped_column(server_default=false())
     next_weekly_at: Mapped[datetime | None]
     weekly_date: Mapped[Date | None] = mapped_column(SqlDate)
+    authors: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     tags_by_model: Mapped[bool] = mapped_column(server_default=false())
     feed_hash: Mapped[bytes | None] = mapped_column(LargeBinary)  # SHA-256 of the feed's token
     updated_at: Mapped[datetime]

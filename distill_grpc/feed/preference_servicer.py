@@ -60,6 +60,7 @@ class PreferenceServicer:
             ],
             "tags": list(request.tags),
             "sources": list(request.sources),
+            "authors": list(request.authors),
             "names": list(request.names),
         }
         for name in _OPTIONAL:
@@ -81,6 +82,7 @@ def _preferences(values: Any) -> pb.Preferences:
         length=values["length"],
         tags=values["tags"],
         sources=values["sources"],
+        authors=values["authors"],
         names=values["names"],
         tz=values["tz"],
         mail=values["mail"],

@@ -25,6 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
     "sections": [],
     "tags": [],
     "sources": [],
+    "authors": [],
     "names": [],
     "digest_hour": None,
     "tz": "UTC",
@@ -47,6 +48,7 @@ class Taste:
     limit: int = 300
     tags: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sections: tuple[OwnSection, ...] = ()
     daily_llm_tokens: int | None = None
@@ -63,6 +65,7 @@ class Taste:
             limit=limit,
             tags=tuple(row.tags),
             sources=tuple(row.sources),
+            authors=tuple(row.authors),
             names=tuple(row.names),
             sections=tuple(
                 OwnSection(

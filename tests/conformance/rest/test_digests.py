@@ -24,6 +24,7 @@ DEFAULTS = {
     "sections": [],
     "tags": [],
     "sources": [],
+    "authors": [],
     "names": [],
     "tz": "UTC",
     "mail": False,
@@ -69,6 +70,7 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         "sections": [SECTION],
         "tags": ["rust", "Zürich"],
         "sources": ["rss"],
+        "authors": ["Author 1", "lwn.net"],
         "names": ["Ada Lovelace"],
         "digest_hour": 0,
         "tz": "Asia/Tokyo",
@@ -109,6 +111,7 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         ({"tags": ["a", "a"]}, "tags"),
         ({"tags": ["a"] * 51}, "tags"),
         ({"names": ["n" * 101]}, "names[0]"),
+        ({"authors": ["n" * 201]}, "authors[0]"),
         ({"sources": ["nowhere"]}, "sources"),
         ({"sections": [{**SECTION, "name": ""}]}, "sections[0].name"),
         ({"sections": [{**SECTION, "name": "trending"}]}, "sections[0].name"),
@@ -143,7 +146,7 @@ async def test_a_summary_is_made_anew_with_the_preferences_of_now(
     before = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert before.status == 200
     assert "Rail ways" not in before.body["summary"]["content"]["sections"]
-    wanted = {"sections": [SECTION], "tags": ["otters"]}
+    wanted = {"sections": [SECTION], "tags": ["otters"], "authors": ["author 2"]}
     await idle.call("PUT", "/preferences", wanted, user=user, door=door)
     kept = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert kept.body == before.body
@@ -157,7 +160,7 @@ async def test_a_summary_is_made_anew_with_the_preferences_of_now(
         for citation in content["citations"]
     }
     assert why["Rail ways"][0] == "section:Rail ways"
-    assert "tag:otters" in [reason for reasons in why.values() for reason in reasons]
+    assert {"tag:otters", "author:author 2"} <= {r for reasons in why.values() for r in reasons}
     again = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert again.body == anew.body
     body = {"date": day, "tz": "UTC"}

@@ -58,6 +58,25 @@ def test_a_story_carried_by_five_sources_is_told_once_and_cites_all_five(documen
     assert digest.highlights[0] is quakes[0], "what five sources carry leads"
 
 
+@pytest.mark.parametrize("liked", ["Author 10", "author  10", "site10.example"])
+def test_an_author_or_site_that_the_user_reads_weighs_more_and_is_told_as_the_reason(
+    document: Make, liked: str
+) -> None:
+    documents = a_day(document)
+    author = documents[9]
+    assert author.author == "Author 10"
+
+    def place(digest: Digest) -> int:
+        cited = [author.id in said.document_ids for said in digest.highlights]
+        return cited.index(True) if any(cited) else len(cited)
+
+    plain = digest_of(documents)
+    read = digest_of(documents, authors=(liked, "Nobody"))
+    assert place(read) < place(plain)
+    assert f"author:{liked}" in read.highlights[place(read)].why
+    assert "author:" not in str([said.why for said in plain.highlights])
+
+
 def test_no_two_highlights_rest_on_the_same_document(document: Make) -> None:
     cited = Counter(i for h in digest_of(a_day(document)).highlights for i in h.document_ids)
     assert set(cited.values()) == {1}

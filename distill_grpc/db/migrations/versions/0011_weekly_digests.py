@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0011"
 down_revision = "0009"
@@ -18,6 +19,12 @@ def upgrade() -> None:
             "preferences",
             sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.text(default)),
         )
+    op.add_column(
+        "preferences",
+        sa.Column(
+            "authors", postgresql.ARRAY(sa.Text()), nullable=False, server_default=sa.text("'{}'")
+        ),
+    )
     op.add_column(
         "preferences", sa.Column("next_weekly_at", sa.DateTime(timezone=True), nullable=True)
     )
