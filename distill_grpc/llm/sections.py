@@ -60,17 +60,37 @@ def trending(
 def important(
     ranked: Sequence[Ranked], told: Sequence[Ranked], tokeniser: Tokeniser
 ) -> Telling | None:
-    """What asks to be acted on, else the best story that the highlights left out."""
+    """What asks to be acted on, else the best story that the highlights left out.
+
+    What a highlight, or another of these, says in the same words is not said again.
+    """
     known = {entry.story.number for entry in told}
     left = [entry for entry in worth_telling(ranked) if entry.story.number not in known]
     urgent = [(entry, *found) for entry in left if (found := _signal_of(entry))]
     if urgent:
         urgent.sort(key=lambda u: (-u[1].weight * u[0].worth, u[0].story.number))
-        return _together([_tell_urgent(*each, tokeniser) for each in urgent[:_URGENT]])
+        said = {key for entry in told for key in _said(tell(entry, tokeniser), tokeniser)}
+        tellings: list[Telling] = []
+        for each in urgent:
+            telling = _tell_urgent(*each, tokeniser)
+            own_words = _said(telling, tokeniser)
+            if not own_words & said:
+                tellings.append(telling)
+                said |= own_words
+            if len(tellings) == _URGENT:
+                break
+        if tellings:
+            return _together(tellings)
     if not left:
         return None
     best = max(left, key=lambda entry: (entry.worth, -entry.story.number))
     return _with_prefix("Don't miss: ", tell(best, tokeniser))
+
+
+def _said(telling: Telling, tokeniser: Tokeniser) -> set[tuple[str, ...]]:
+    """The sentences of a telling, each by its terms."""
+    terms = (tuple(tokeniser.terms(quote)) for _, quote in telling.quotes)
+    return {told for told in terms if told}
 
 
 def own(wanted: OwnSection, ranked: Sequence[Ranked], tokeniser: Tokeniser) -> Telling | None:

@@ -132,6 +132,25 @@ def test_what_asks_to_be_acted_on_is_important(document: Make, text: str, kind: 
     assert digest.sections["important"].document_ids == (urgent.id,)
 
 
+def test_what_is_urgent_is_not_said_twice_in_the_same_words(document: Make) -> None:
+    flaw = "Researchers found a critical vulnerability in the document parser of Inkpress."
+    documents = fillers(document)
+    for n, rest in enumerate(
+        (
+            "A crafted letter lets strangers run code on every server of a publishing house.",
+            "Scans by volunteers count which universities patched their machines within a day.",
+            "Version 2.3.1 closes the hole in all editions since the year of the great flood.",
+            "Insurers now ask their clients for the date of the last update of each computer.",
+        )
+    ):
+        documents.append(
+            document(f"{flaw} {rest}", title=f"{rest.split()[0]} news", author=f"A{n}")
+        )
+    digest = digest_of(documents)
+    whole = [said.text for said in (*digest.highlights, digest.sections["important"])]
+    assert sum(text.count(flaw) for text in whole) == 1
+
+
 def test_else_the_best_story_that_was_not_told_is_important(document: Make) -> None:
     digest = digest_of(fillers(document), max_highlights=2)
     told = {i for h in digest.highlights for i in h.document_ids}
