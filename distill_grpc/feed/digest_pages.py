@@ -35,9 +35,9 @@ def as_text(row: Row[Any]) -> str:
     """The digest as plain text, each statement with the addresses of its items."""
     lines = [title(row), ""]
     for said in row.content["highlights"]:
-        lines += [f"* {said['text']}", *(f"  {url}" for _, url in _links(said)), ""]
+        lines += [f"* {said['text']}", *_text_links(said), ""]
     for name, said in row.content["sections"].items():
-        lines += [_heading(name), said["text"], *(f"  {url}" for _, url in _links(said)), ""]
+        lines += [_heading(name), said["text"], *_text_links(said), ""]
     return "\n".join([*lines, _origin(row), ""])
 
 
@@ -65,9 +65,22 @@ def _origin(row: Row[Any]) -> str:
     return f"Made from {items} by {row.model}."
 
 
+def _text_links(said: Mapping[str, Any]) -> list[str]:
+    return [f"  {url}" for _, url in _links(said)] or [f"  {name}" for name in _names(said)]
+
+
 def _html_links(said: Mapping[str, Any]) -> str:
-    shown = (f'<br><a href="{escape(url)}">{escape(name)}</a>' for name, url in _links(said))
-    return "".join(shown)
+    shown = [f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in _links(said)]
+    return "".join(f"<br>{link}" for link in shown or map(escape, _names(said)))
+
+
+def _names(said: Mapping[str, Any]) -> list[str]:
+    """What the items behind a statement are called, for those that are nowhere on the web."""
+    named = (
+        f"{item['title']} ({', '.join(filter(None, (item['author'], item['source'])))})"
+        for item in said["items"]
+    )
+    return [" ".join(name.split()) for name in list(dict.fromkeys(named))[:_LINKS]]
 
 
 def _links(said: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -66,10 +66,10 @@ def important(
     """
     known = {entry.story.number for entry in told}
     left = [entry for entry in worth_telling(ranked) if entry.story.number not in known]
+    said = {key for entry in told for key in _said(tell(entry, tokeniser), tokeniser)}
     urgent = [(entry, *found) for entry in left if (found := _signal_of(entry))]
     if urgent:
         urgent.sort(key=lambda u: (-u[1].weight * u[0].worth, u[0].story.number))
-        said = {key for entry in told for key in _said(tell(entry, tokeniser), tokeniser)}
         tellings: list[Telling] = []
         for each in urgent:
             telling = _tell_urgent(*each, tokeniser)
@@ -81,10 +81,10 @@ def important(
                 break
         if tellings:
             return _together(tellings)
-    if not left:
-        return None
-    best = max(left, key=lambda entry: (entry.worth, -entry.story.number))
-    return _with_prefix("Don't miss: ", tell(best, tokeniser))
+    left.sort(key=lambda entry: (-entry.worth, entry.story.number))
+    others = (tell(entry, tokeniser) for entry in left)
+    best = next((telling for telling in others if not _said(telling, tokeniser) & said), None)
+    return _with_prefix("Don't miss: ", best) if best else None
 
 
 def _said(telling: Telling, tokeniser: Tokeniser) -> set[tuple[str, ...]]:

@@ -159,5 +159,22 @@ def test_else_the_best_story_that_was_not_told_is_important(document: Make) -> N
     assert not told & set(important.document_ids)
 
 
+def test_what_is_not_to_be_missed_is_not_what_a_highlight_says_in_the_same_words(
+    document: Make,
+) -> None:
+    loop = "The lake loop is open again after the storm, except for the northern bridge."
+    # Names and numbers tell these apart: they are two stories.
+    rests = ("There, Maria Huber sells 40 soups.", "Today, Rex and Bello pay 12 crowns.")
+    documents = [
+        document(f"{loop} {rest}", title="The lake loop is open", author=f"A{n}")
+        for n, rest in enumerate(rests)
+    ]
+    digest = digest_of([*documents, document(PLAIN)], max_highlights=1, authors=("A0", "A1"))
+    told = [digest.highlights[0].text, digest.sections["important"].text]
+    assert told[1].startswith("Don't miss: ")
+    assert loop in told[0]
+    assert loop not in told[1]
+
+
 def test_sections_are_missing_where_there_is_nothing_to_say(document: Make) -> None:
     assert digest_of([document(PLAIN)], mentions=("@jane",)).sections == {}
