@@ -27,6 +27,9 @@ MAX_ITEMS = 5_000
 TITLE = 120
 # Seconds that a summary may take: while somebody waits for the answer, and where nobody does.
 ASKED, SCHEDULED = 25.0, 55.0
+EXTRACT = (
+    2.0  # … of that left where waiting for another's writing ends: whoever began earlier has ended
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,7 @@ class Digester:
                 good, _ = await _look(connection, user_id, wanted, anew=anew)
             if good is not None:
                 return good
-            if await turn.take() or time.monotonic() >= until:
+            if await turn.take() or time.monotonic() >= until - EXTRACT:
                 break
             await asyncio.sleep(POLL)
         async with turn.kept():

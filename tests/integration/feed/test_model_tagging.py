@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distill_grpc.app import working
 from distill_grpc.db.engine import create_engine
 from distill_grpc.feed import model_tagging, tagging
 from distill_grpc.feed.model_tagging import MODEL_TAG_JOB, ModelTagger
@@ -115,6 +116,22 @@ async def test_a_model_is_asked_about_every_item_once(world: World) -> None:
         assert len(server.requests) == 5
     (usage,) = await world.ask("SELECT calls, reserved FROM llm_usage")
     assert (usage.calls, usage.reserved) == (5, 0)
+
+
+async def test_a_worker_with_a_model_tags_by_words_and_enqueues_the_rest(world: World) -> None:
+    await reader(world)
+    async with tagger(world) as (tagging_, server):
+        parts = replace(world.parts(), tag_chooser=tagging_.chooser)
+        await working.build_tagger(world.parts())(USER)  # without a model nothing is enqueued
+        count = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = :name"
+        assert await world.ask(count, name=MODEL_TAG_JOB) == [(0,)]
+        await working.build_tagger(parts)(USER)
+        assert await world.ask(count, name=MODEL_TAG_JOB) == [(1,)]
+        assert not server.requests  # not in the way of the sync
+        await parts.model_tagger.run(USER)
+        assert asked(server) == sorted(TEXTS)
+        await working.build_tagger(parts)(USER)
+        assert await world.ask(count, name=MODEL_TAG_JOB) == [(1,)]
 
 
 async def test_another_vocabulary_is_asked_about_anew_and_the_old_one_remembered(

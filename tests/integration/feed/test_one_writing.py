@@ -133,7 +133,7 @@ async def test_a_writer_who_stalls_leaves_a_waiter_an_extract_in_time(
     async with openai_server(slowly) as server, writer(server) as model:
         first = asyncio.create_task(digester(world, model).get_summary(USER, DAY, RICH, DUE))
         await asked_for(server)
-        monkeypatch.setattr(digesting, "ASKED", 1.0)
+        monkeypatch.setattr(digesting, "ASKED", 3.0)
         waiter = await digester(world, model).get_summary(USER, DAY, RICH, DUE)
         assert waiter.model == "textrank"
         server.release.set()
