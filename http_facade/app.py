@@ -20,7 +20,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade import docs, errors, forwarded, metrics
-from http_facade.answers import Answer, compress, to_response
+from http_facade.answers import REVALIDATED, Answer, compress, revalidate, to_response
 from http_facade.bodies import read_body
 from http_facade.cors import Cors
 from http_facade.errors import Refusal, status_of
@@ -58,7 +58,7 @@ class Facade:
         pages: dict[str, Page] = {
             "/": docs.redirect,
             "/docs": docs.page,
-            "/openapi.json": _fixed(Answer(200, openapi, {"Cache-Control": "no-cache"})),
+            "/openapi.json": _fixed(Answer(200, openapi, {"Cache-Control": REVALIDATED})),
             "/metrics": metrics.exposition,
         }
         routes: list[Route[Target]] = []
@@ -76,6 +76,7 @@ class Facade:
         with metrics.IN_FLIGHT.track_inprogress():
             route, answer = await self._routed(request, request_id)
             answer.headers = {**self._cors.headers(request.headers), **answer.headers}
+            revalidate(answer, request.headers.get("If-None-Match", ""))
             accepted = request.headers.get("Accept-Encoding", "")
             if self._stopping:
                 answer.headers["Connection"] = "close"
@@ -178,9 +179,8 @@ class Facade:
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
-        # The same for everybody: may be kept, and asked for again.
         for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
-        headers = {"Cache-Control": "no-cache"} if for_all and status == 200 else {}
+        headers = {"Cache-Control": REVALIDATED} if for_all and status == 200 else {}
         body, content_type = endpoint.reply(outcome.response)
         return Answer(status, body, headers, content_type)
 

@@ -16,6 +16,7 @@ from distill_grpc.cli import (
     connecting,
     doctor,
     feeds,
+    jobs,
     keys,
     preferences,
     reading,
@@ -56,7 +57,19 @@ def _root(
         typer.echo(context.get_help())
 
 
-for part in (roles, tokens, keys, doctor, watching, connecting, reading, tags, preferences, feeds):
+for part in (
+    roles,
+    tokens,
+    keys,
+    jobs,
+    doctor,
+    watching,
+    connecting,
+    reading,
+    tags,
+    preferences,
+    feeds,
+):
     part.add_commands(app)
 
 
