@@ -12,7 +12,7 @@ from distill_grpc.llm.clustering import Story
 from distill_grpc.llm.languages import Tokeniser, words
 from distill_grpc.llm.matching import matches
 from distill_grpc.llm.ranking import Candidate, Ranked
-from distill_grpc.llm.selection import worth_telling
+from distill_grpc.llm.selection import form, worth_telling
 from distill_grpc.llm.signals import Signal, strongest
 from distill_grpc.llm.wording import Telling, cut, heading, tell
 
@@ -66,14 +66,14 @@ def important(
     """
     known = {entry.story.number for entry in told}
     left = [entry for entry in worth_telling(ranked) if entry.story.number not in known]
-    said = {key for entry in told for key in _said(tell(entry, tokeniser), tokeniser)}
+    said = {key for entry in told for key in _said(tell(entry, tokeniser))}
     urgent = [(entry, *found) for entry in left if (found := _signal_of(entry))]
     if urgent:
         urgent.sort(key=lambda u: (-u[1].weight * u[0].worth, u[0].story.number))
         tellings: list[Telling] = []
         for each in urgent:
             telling = _tell_urgent(*each, tokeniser)
-            own_words = _said(telling, tokeniser)
+            own_words = _said(telling)
             if not own_words & said:
                 tellings.append(telling)
                 said |= own_words
@@ -83,14 +83,13 @@ def important(
             return _together(tellings)
     left.sort(key=lambda entry: (-entry.worth, entry.story.number))
     others = (tell(entry, tokeniser) for entry in left)
-    best = next((telling for telling in others if not _said(telling, tokeniser) & said), None)
+    best = next((telling for telling in others if not _said(telling) & said), None)
     return _with_prefix("Don't miss: ", best) if best else None
 
 
-def _said(telling: Telling, tokeniser: Tokeniser) -> set[tuple[str, ...]]:
-    """The sentences of a telling, each by its terms."""
-    terms = (tuple(tokeniser.terms(quote)) for _, quote in telling.quotes)
-    return {told for told in terms if told}
+def _said(telling: Telling) -> set[str]:
+    """The sentences of a telling, by their form."""
+    return {form(quote) for _, quote in telling.quotes} - {""}
 
 
 def own(wanted: OwnSection, ranked: Sequence[Ranked], tokeniser: Tokeniser) -> Telling | None:

@@ -77,6 +77,25 @@ def test_an_author_or_site_that_the_user_reads_weighs_more_and_is_told_as_the_re
     assert "author:" not in str([said.why for said in plain.highlights])
 
 
+def test_a_sentence_is_not_told_again_with_other_numbers(document: Make) -> None:
+    votes = [
+        document(
+            f"{to}The council approved a night train to the coast with {n} votes. {rest}",
+            title=f"Council on {rest.split()[-1]}",
+        )
+        for to, n, rest in (
+            ("", 14, "Karl Meier spoke against it for the Greens in Innsbruck."),
+            ("@jane ", 87, "Tickets are 59 crowns, says Operator Nordbahn in Malmö."),
+            ("", 46, "On Sundays the first one leaves at 6.15 from Platform Nine."),
+        )
+    ]
+    others = [document(text, title=title) for title, text in list(OTHERS.items())[:3]]
+    digest = digest_of([*votes, *others])
+    told = [h for h in digest.highlights if "approved a night train" in h.text]
+    assert len(told) == 1
+    assert len(digest.highlights) == 4
+
+
 def test_no_two_highlights_rest_on_the_same_document(document: Make) -> None:
     cited = Counter(i for h in digest_of(a_day(document)).highlights for i in h.document_ids)
     assert set(cited.values()) == {1}
