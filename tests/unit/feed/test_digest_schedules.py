@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from distill_grpc.feed import preferring
+from distill_grpc.feed import digest_scheduling, preferring
 from distill_grpc.feed.periods import first_day, following, period
 
 # Zones with every kind of clock: half hours, changes at midnight, a whole day left out (Apia 2011).
@@ -68,6 +70,19 @@ def test_digests_come_in_order_each_when_the_clock_shows_the_hour(
     if exists.replace(tzinfo=None) == intended:  # else the clock skips it
         assert shown.replace(tzinfo=None) == intended
         assert shown.weekday() == (0 if kind == "weekly" else after.weekday())
+
+
+@given(KINDS, HOURS, st.sampled_from(ZONES), DATES, st.integers(0, 60 * 24 * 3600))
+def test_after_any_stop_the_newest_period_that_is_due_is_the_next(
+    kind: str, hour: int, tz: str, day: date, stopped: int
+) -> None:
+    first = first_day(kind, day)
+    row: Any = SimpleNamespace(due_date=first, digest_hour=hour, tz=tz)
+    now = preferring.due_at(kind, first, hour, tz) + timedelta(seconds=stopped)
+    newest = digest_scheduling.latest_due(kind, row, now)
+    assert first <= newest == first_day(kind, newest)
+    assert preferring.due_at(kind, newest, hour, tz) <= now
+    assert now < preferring.due_at(kind, following(kind, newest), hour, tz)
 
 
 @given(KINDS, st.sampled_from(ZONES), DATES)
