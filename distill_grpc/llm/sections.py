@@ -14,7 +14,7 @@ from distill_grpc.llm.matching import matches
 from distill_grpc.llm.ranking import Candidate, Ranked
 from distill_grpc.llm.selection import form, worth_telling
 from distill_grpc.llm.signals import Signal, strongest
-from distill_grpc.llm.wording import Telling, cut, heading, tell
+from distill_grpc.llm.wording import Telling, cut, heading, tell, unaddressed
 
 _TRENDS = 2  # matters told under `trending`
 _VOICES = 3  # voices that make a looser matter a trend; of one and the same story two do
@@ -147,7 +147,7 @@ def _tell_trend(trend: _Trend, entry: Ranked, tokeniser: Tokeniser, *, known: bo
     quotes = [(named.id, heading(named).removesuffix("…"))] if named else []
     text = f"{start}."
     if entry.candidates and not known:
-        quote = cut(entry.candidates[0].text, _QUOTE)
+        quote = cut(unaddressed(entry.candidates[0].text), _QUOTE)
         quotes.append((reading.id, quote.removesuffix("…")))
         text = f"{start}: {quote}"
     return Telling(text=text, document_ids=tuple(cited)[:_CITED], quotes=tuple(quotes))

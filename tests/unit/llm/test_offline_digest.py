@@ -96,6 +96,14 @@ def test_a_sentence_is_not_told_again_with_other_numbers(document: Make) -> None
     assert len(digest.highlights) == 4
 
 
+def test_a_reply_is_told_without_those_whom_it_speaks_to(document: Make) -> None:
+    said = "Researchers found a critical vulnerability in the document parser of Inkpress."
+    post = document(f"@jane @bob_2: {said}", author="ada", source="x")
+    digest = digest_of([post])
+    assert digest.highlights[0].text == f"ada: {said}"
+    assert digest.confidence == 1.0  # it stands there word for word
+
+
 def test_no_two_highlights_rest_on_the_same_document(document: Make) -> None:
     cited = Counter(i for h in digest_of(a_day(document)).highlights for i in h.document_ids)
     assert set(cited.values()) == {1}
