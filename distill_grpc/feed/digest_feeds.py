@@ -18,6 +18,7 @@ from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.feed import digest_pages, preferring, watching
 from distill_grpc.feed.link_tokens import new_token, token_hash
+from distill_grpc.feed.periods import following
 from distill_grpc.feed.store import preferences, summaries
 
 FORMATS = {
@@ -26,6 +27,7 @@ FORMATS = {
     "json": "application/feed+json; charset=utf-8",
 }
 ENTRIES = 30
+_RUNNING = 2  # dates at most whose period is not over in every time zone: left out
 _TITLE = "Distill digests"
 _ATOM = "http://www.w3.org/2005/Atom"
 _NAMESPACE = uuid.UUID("5f0d2f8c-6a0b-4f3e-9a57-1f6c1d0c9f3e")
@@ -62,7 +64,16 @@ async def read(connection: AsyncConnection, token: str, kind: str, address: str)
     row = await preferences.get_by_feed(connection, token_hash(token))
     if row is None:
         raise DistillError(ErrorReason.NOT_FOUND, "There is no such feed, or it was ended.")
-    kept = await summaries.list_kept(connection, row.user_id, "daily", ENTRIES)
+    kept = [
+        digest
+        for kind in preferences.SCHEDULES
+        for digest in await summaries.list_kept(
+            connection, row.user_id, kind, row.tz, ENTRIES + _RUNNING
+        )
+        if digest.generated_at >= preferring.end_of(kind, digest.date, digest.tz)
+    ]
+    kept.sort(key=lambda digest: (following(digest.period, digest.date), digest.period))
+    kept = kept[-ENTRIES:][::-1]
     write = {"rss": _rss, "atom": _atom, "json": _json}[kind]
     return write(kept, address, row.updated_at)
 
@@ -123,8 +134,7 @@ def _json(kept: Sequence[Row[Any]], address: str, _since: datetime) -> bytes:
 
 def _id(row: Row[Any]) -> str:
     """The same for a digest that was made anew: readers show it once."""
-    named = "\0".join((row.user_id, row.date.isoformat(), row.tz))
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, named)}"
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, digest_pages.identity(row))}"
 
 
 def _add(parent: ET.Element, name: str, text: str) -> None:

@@ -171,6 +171,11 @@ def _loose(schema: Json) -> str | None:
         if sorted(schema.get("required", [])) != sorted(schema["properties"]):
             return "required is required to be supplied and to include every key in properties"
         return next((w for inner in schema["properties"].values() if (w := _loose(inner))), None)
+    values = schema.get("enum", [""])
+    if not 1 <= len(values) <= 1_000 or len(set(values)) < len(values):
+        return "enum must have 1 to 1000 different values"
+    if len(values) > 250 and sum(map(len, values)) > 15_000:
+        return "enum has too many characters"
     return _loose(schema["items"]) if schema.get("type") == "array" else None
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
 from distill_grpc.feed import connecting, preferring, retention
 from distill_grpc.feed.budgets import PostgresBudgets, spending_for
-from distill_grpc.feed.store import digest_mails, llm_usage, tags, tokens
+from distill_grpc.feed.store import digest_mails, llm_usage, tags, tokens, turns
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
@@ -46,8 +47,11 @@ async def filled(world: World, user: str) -> None:
             connection, caller(user), {}, known_sources=tuple(world.sources), now=world.now()
         )
         today = world.now().date()
-        await digest_mails.insert_mail(connection, user, today, "UTC", world.now())
+        await digest_mails.insert_mail(
+            connection, user, period="daily", day=today, tz="UTC", now=world.now()
+        )
         assert await llm_usage.reserve(connection, user, today, 10, 100)
+        assert await turns.claim(connection, user, "work", uuid4(), timedelta(days=40))
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
         await tags.upsert_vocabulary(connection, user, [], world.now())
         await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
@@ -70,7 +74,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 16
+    assert len(before) == 17
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)
