@@ -30,7 +30,11 @@ class Pipeline:
         return frozenset(self._methods)
 
     async def run(self, call: Call, request: Message) -> Message:
-        """The response; raises `CallFailed` where there is none."""
+        """The response; raises `CallFailed` where there is none.
+
+        Of an RPC that streams it is the last event; those before it go through `call.send`. The concerns lie
+        around all of it, so that the log tells how the whole stream ended.
+        """
         return await self._step(call, 0)(request)
 
     def _step(self, call: Call, index: int) -> Step:
