@@ -159,6 +159,8 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         if status in rpc.statuses:
             if rpc.answers_raw:
                 content |= {"*/*": _ANY_BYTES}
+            elif rpc.streams:
+                content |= {contract.EVENT_STREAM: _events(rpc, schemas)}
             else:
                 choices.append(success)
             said.append(HTTPStatus(status).phrase)
@@ -177,6 +179,21 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
             "content": content,
         }
     return answers
+
+
+def _events(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    """A stream: OpenAPI 3.1 has no word for its events, 3.2 calls their schema `itemSchema`."""
+    fields = rpc.descriptor.output_type.fields
+    kinds = "; ".join(f"`{field.name}`: {contract.doc(field)}" for field in fields)
+    text = (
+        "Server-sent events. The data of each is a JSON object with one name, which is the event's, too. "
+        f"{kinds} `error` instead of `{fields[-1].name}`: an error's body, after which nothing comes. "
+        "Comments may stand between events."
+    )
+    return {
+        "schema": {"type": "string", "description": text},
+        "x-item-schema": schemas.response(rpc.descriptor.output_type),
+    }
 
 
 def _headers(status: int) -> dict[str, Any]:

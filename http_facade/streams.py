@@ -14,12 +14,15 @@ from typing import Literal
 from aiohttp import web
 from google.protobuf.message import Message
 
+from distill_grpc.proto.contract import EVENT_STREAM
 from http_facade.transcode import Endpoint
 from http_facade.transport import Outcome, Send
 
-EVENT_STREAM = "text/event-stream; charset=utf-8"
 # Proxies such as nginx hold answers back until they are whole, unless they are told not to.
-HEADERS: Mapping[str, str] = {"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"}
+HEADERS: Mapping[str, str] = {
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
+    "X-Accel-Buffering": "no",
+}
 _COMMENT = b":\n\n"
 
 Interruption = Literal["client_gone", "not_taken", "stopping"]
@@ -84,6 +87,7 @@ class EventStream:
             return
         with suppress(ConnectionError):
             async with asyncio.timeout(self._send_timeout):
+                await self.response.prepare(self._request)  # where no event has
                 if error is not None:
                     await self.response.write(frame("error", error))
                 await self.response.write_eof()

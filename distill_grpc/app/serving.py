@@ -59,6 +59,7 @@ from distill_grpc.rpc.rate_limiting import rate_limiting
 from distill_grpc.rpc.request_id import request_id
 from distill_grpc.rpc.server import GrpcServer
 from distill_grpc.rpc.simulation import simulation
+from distill_grpc.rpc.stream_limit import stream_limit
 from distill_grpc.rpc.validation import validation
 from distill_grpc.settings import Settings
 from http_facade.app import build_app
@@ -116,6 +117,7 @@ def _concerns(
         authentication(verifiers, action_url=settings.auth_action_url),
         rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
         validation,
+        stream_limit(),
         idempotency(parts.engine),
     ]
 

@@ -69,6 +69,8 @@ FILES = (
 )
 # The message that stands for a body of any type, such as a feed.
 RAW_BODY = "google.api.HttpBody"
+# What REST answers a stream with (the HTML standard, section 9.2).
+EVENT_STREAM = "text/event-stream"
 
 Described = Descriptor | EnumDescriptor | EnumValueDescriptor | FieldDescriptor | MethodDescriptor
 
@@ -138,6 +140,11 @@ class Rpc:
         if not self.streams:
             return ()
         return tuple(str(field.name) for field in self.descriptor.output_type.fields)
+
+    @property
+    def stream_path(self) -> str:
+        """The path at which the same is answered with a stream; "" where there is none."""
+        return next((other.path for other in rpcs() if other.path == f"{self.path}:stream"), "")
 
     @property
     def takes_raw(self) -> bool:
