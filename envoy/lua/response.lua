@@ -116,7 +116,7 @@ function response.handle(handle)
   if noted.rpc and not noted.answered then
     local status = tonumber(headers:get(":status"))
     local from_core = headers:get("content-type") == "application/json"
-    if status < 400 and from_core and noted.streams then
+    if status < 400 and noted.streams then
       return stream(handle, headers, noted)
     elseif status < 400 and (from_core or noted.raw) then
       headers = succeeded(handle, headers, noted)
