@@ -99,6 +99,7 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
                 ),
             },
+            of_streams=[stream_limit()],
         )
 
 
@@ -117,7 +118,6 @@ def _concerns(
         authentication(verifiers, action_url=settings.auth_action_url),
         rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
         validation,
-        stream_limit(),
         idempotency(parts.engine),
     ]
 

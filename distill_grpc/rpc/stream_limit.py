@@ -1,4 +1,4 @@
-"""Concern: a limit on each user's streams that are open at once.
+"""Concern of streams: a limit on each user's streams that are open at once.
 
 A stream lasts as long as its reader takes, so the limit on calls in a minute does not bound how many there
 are. Each process counts its own.
@@ -24,8 +24,6 @@ def stream_limit(*, at_once: int = AT_ONCE) -> Concern:
     open_streams: Counter[str] = Counter()
 
     async def concern(call: Call, request: Message, step: Step) -> Message:
-        if not call.rpc.streams:
-            return await step(request)
         who = f"user {call.authenticated.user_id}" if call.authenticated else call.address
         if open_streams[who] >= at_once:
             raise DistillError(

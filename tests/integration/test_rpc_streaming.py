@@ -104,9 +104,9 @@ async def pipeline(issuer: LocalIssuer, servicer: Servicer) -> AsyncIterator[Pip
             authentication(defaultdict(lambda: TokenVerifier([issuer.trusted()])), action_url=None),
             rate_limiting(limiter, per_minute=PER_MINUTE),
             validation,
-            stream_limit(at_once=2),
         ],
         {"distill.v1.ContentService": servicer},
+        of_streams=[stream_limit(at_once=2)],
     )
     await limiter.close()
 
