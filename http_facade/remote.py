@@ -38,6 +38,8 @@ class RemoteTransport:
     def __init__(self, *targets: str, channels: int = 2) -> None:
         """Must be called with a running event loop; connects when the first call is made."""
         self._cores = Cores(targets, per_core=channels)
+        # Of their own: streams that last minutes take no place from calls.
+        self._of_streams = Cores(targets, per_core=channels)
         self._calls: dict[tuple[int, str], Any] = {}
 
     async def call(
@@ -70,7 +72,7 @@ class RemoteTransport:
     ) -> Outcome:
         """See `Transport`. A stream is never begun again: nobody knows which events have arrived."""
         try:
-            async with self._cores.turn() as channel:
+            async with self._of_streams.turn() as channel:
                 call = self._method(channel, rpc)(
                     request,
                     timeout=timeout,
@@ -92,7 +94,7 @@ class RemoteTransport:
 
     async def close(self) -> None:
         """Closes the channels; calls that still wait are cancelled."""
-        await self._cores.close()
+        await asyncio.gather(self._cores.close(), self._of_streams.close())
 
     async def _once(
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], ends: float
@@ -112,8 +114,8 @@ class RemoteTransport:
         key = (channel, rpc.full_name)
         method = self._calls.get(key)
         if method is None:
-            core = self._cores[channel]
-            make = core.unary_stream if rpc.streams else core.unary_unary
+            core = (self._of_streams if rpc.streams else self._cores)[channel]
+            make: Any = core.unary_stream if rpc.streams else core.unary_unary
             method = make(
                 rpc.full_name,
                 request_serializer=rpc.request_class.SerializeToString,
