@@ -1,6 +1,6 @@
 """Runs the benchmarks, prints their table and writes their results.
 
-python -m bench [rest] [publishing] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
+python -m bench [rest] [search] [publishing] [ingest] [sync] [digest] [platforms] [--rounds N] [--seconds S]
                 [--load wrk|python] [--connections N] [--data FOLDER] [--out FILE]
 """
 
@@ -27,12 +27,17 @@ from bench import (
     publishing,
     publishing_database,
     rest,
+    search,
     sync,
     table,
 )
 from bench.stacks import ROOT, Bench
 
-PARTS = ("rest", "publishing", "ingest", "sync", "digest", "platforms")
+PARTS = ("rest", "search", "publishing", "ingest", "sync", "digest", "platforms")
+
+
+# Of a kind in a round.
+SEARCHES = 100
 
 
 def main() -> None:
@@ -51,6 +56,9 @@ def main() -> None:
                 results[part] = rest.run(
                     filled, tool=given.load, count=given.rounds, seconds=given.seconds
                 )
+            elif part == "search":
+                filled = Bench(database.seeded(dsn), folder, bench.peers)
+                results[part] = search.run(filled, rounds=given.rounds, each=SEARCHES)
             elif part == "publishing":
                 results[part] = publishing.run(
                     Bench(publishing_database.filled(dsn), folder, bench.peers),

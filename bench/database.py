@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
@@ -20,6 +20,7 @@ from distill_grpc.db.migrate import migrate
 
 USERS = 1_000
 ITEMS_OF_USER = 1_000
+ITEMS_OF_READER = 50_000
 _GOOD_FOR = "5 days"
 # Part of the name: another filling is another database.
 _FILLING = 2
@@ -53,6 +54,24 @@ def seeded(dsn: str) -> str:
         )
         connection.execute("UPDATE watches SET next_sync_at = now() + interval '10 days'")
     return own
+
+
+def with_reader(dsn: str) -> str:
+    """The user with `ITEMS_OF_READER` items in a seeded database; they are made where they are not."""
+    reader = user(0)
+    half = ITEMS_OF_READER // 2
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM watches WHERE user_id = %s", [reader]).fetchone()
+        if found is None:
+            print(f"Filling {ITEMS_OF_READER:,} items of one user …")
+            connection.execute("DELETE FROM items WHERE user_id = %s", [reader])
+            connection.execute(_WORDS)
+            _side_by_side(_insert_of_reader, dsn, [(1, half), (half + 1, ITEMS_OF_READER)])
+            connection.execute("DROP TABLE bench_sentences")
+            for statement in (_CONNECTIONS, _PARTS, _WATCHES):
+                connection.execute(statement.encode(), {"first": 0, "last": 0})
+            connection.execute("VACUUM (ANALYZE) items")
+    return reader
 
 
 def fresh(dsn: str, name: str) -> str:
@@ -119,7 +138,7 @@ SELECT 'user_' || u, md5(u || ':' || n)::uuid, 'rss', 'entry-' || u || '-' || n,
   ARRAY['tag-' || n %% 40, 'tag-' || (u + n) %% 60], jsonb_build_object('guid', u || '-' || n),
   false, decode(md5(n || ':' || u), 'hex'), 700
 FROM generate_series(%(first)s::int, %(last)s::int) AS u
-  CROSS JOIN generate_series(1, %(count)s::int) AS n
+  CROSS JOIN generate_series(%(newest)s::int, %(oldest)s::int) AS n
   CROSS JOIN LATERAL (
     SELECT date_trunc('second', now()) - n * interval '9 minutes' AS moment) AS instants
   JOIN bench_sentences AS first ON first.number = 1 + (u * 13 + n * 7) %% 4000
@@ -132,21 +151,21 @@ INSERT INTO connections (user_id, source, settings, revision, connected_at, last
 SELECT 'user_' || u, 'rss', jsonb_build_object('feeds', (SELECT jsonb_agg(
   'https://feed-' || f || '.example/feed.xml') FROM generate_series(0, 9) AS f)),
   1, now(), now(), false, 0
-FROM generate_series(1, %(users)s::int) AS u
+FROM generate_series(%(first)s::int, %(last)s::int) AS u
 """
 _PARTS = """
 INSERT INTO connection_parts (user_id, source, part_key, part, title, first_seen_at,
   last_attempt_at, last_success_at, permanent, failures, quiet_reads)
 SELECT 'user_' || u, 'rss', md5(f::text)::uuid, 'https://feed-' || f || '.example/feed.xml',
   'Feed ' || f, now(), now(), now(), false, 0, 0
-FROM generate_series(1, %(users)s::int) AS u, generate_series(0, 9) AS f
+FROM generate_series(%(first)s::int, %(last)s::int) AS u, generate_series(0, 9) AS f
 """
 _WATCHES = """
 INSERT INTO watches (user_id, email, since, backfill_days, sync_interval, next_sync_at,
   last_sync_at, last_sync_status)
 SELECT 'user_' || u, 'user_' || u || '@example.com', now(), 7, 1800, now() + interval '10 days',
   now(), 'completed'
-FROM generate_series(1, %(users)s::int) AS u
+FROM generate_series(%(first)s::int, %(last)s::int) AS u
 """
 
 
@@ -154,32 +173,57 @@ def _fill(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute(_WORDS)
     half = USERS // 2
-    halves = [(1, half), (half + 1, USERS)]
-    threads = [threading.Thread(target=_insert, args=(dsn, *each)) for each in halves]
+    _side_by_side(_insert, dsn, [(1, half), (half + 1, USERS)])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE bench_sentences")
+        for statement in (_CONNECTIONS, _PARTS):
+            connection.execute(statement.encode(), {"first": 1, "last": USERS})
+        count = connection.execute("SELECT count(*) FROM items").fetchone()
+        if count != (USERS * ITEMS_OF_USER,):
+            raise RuntimeError(f"the filling broke off: {count} items")
+        connection.execute(_WATCHES.encode(), {"first": 1, "last": USERS})
+        connection.execute("VACUUM (ANALYZE)")
+
+
+def _side_by_side(
+    insert: Callable[[str, int, int], None], dsn: str, halves: Sequence[tuple[int, int]]
+) -> None:
+    threads = [threading.Thread(target=insert, args=(dsn, *each)) for each in halves]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("DROP TABLE bench_sentences")
-        for statement in (_CONNECTIONS, _PARTS):
-            connection.execute(statement.encode(), {"users": USERS})
-        count = connection.execute("SELECT count(*) FROM items").fetchone()
-        if count != (USERS * ITEMS_OF_USER,):
-            raise RuntimeError(f"the filling broke off: {count} items")
-        connection.execute(_WATCHES.encode(), {"users": USERS})
-        connection.execute("VACUUM (ANALYZE)")
 
 
 def _insert(dsn: str, first: int, last: int) -> None:
+    """The items of these users."""
     at_once = 25
+    _execute(
+        dsn,
+        [
+            {
+                "first": begin,
+                "last": min(begin + at_once - 1, last),
+                "newest": 1,
+                "oldest": ITEMS_OF_USER,
+            }
+            for begin in range(first, last + 1, at_once)
+        ],
+    )
+
+
+def _insert_of_reader(dsn: str, newest: int, oldest: int) -> None:
+    at_once = 1_000
+    _execute(
+        dsn,
+        [
+            {"first": 0, "last": 0, "newest": begin, "oldest": min(begin + at_once - 1, oldest)}
+            for begin in range(newest, oldest + 1, at_once)
+        ],
+    )
+
+
+def _execute(dsn: str, batches: Sequence[Mapping[str, int]]) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for begin in range(first, last + 1, at_once):
-            connection.execute(
-                _ITEMS.encode(),
-                {
-                    "first": begin,
-                    "last": min(begin + at_once - 1, last),
-                    "count": ITEMS_OF_USER,
-                },
-            )
+        for batch in batches:
+            connection.execute(_ITEMS.encode(), batch)

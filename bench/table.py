@@ -10,6 +10,7 @@ from typing import Any
 
 _TITLES = {
     "rest": "REST list",
+    "search": "Search",
     "publishing": "Publishing",
     "ingest": "Ingestion",
     "sync": "Syncs",
@@ -111,10 +112,9 @@ def _aim(ratio: Mapping[str, Any]) -> str:
 
 def _more(target: Mapping[str, Any]) -> str:
     if "p50_ms" in target:
-        return (
-            f"p50 {target['p50_ms']:.0f} ms, p99 {target['p99_ms']:.0f} ms, "
-            f"{target['cpu_us']:,.0f} µs of CPU a request"
-        )
+        times = f"p50 {target['p50_ms']:.3g} ms, p99 {target['p99_ms']:.3g} ms"
+        cpu = f", {target['cpu_us']:,.0f} µs of CPU a request" if "cpu_us" in target else ""
+        return times + cpu
     if "highest_mb" in target:
         return f"{target['idle_mb']:.0f} MB idle, {target['highest_mb']:.0f} MB at most"
     return ""

@@ -21,7 +21,14 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade import docs, errors, forwarded, metrics
-from http_facade.answers import Answer, base_headers, compress, to_response
+from http_facade.answers import (
+    REVALIDATED,
+    Answer,
+    base_headers,
+    compress,
+    revalidate,
+    to_response,
+)
 from http_facade.bodies import read_body
 from http_facade.cors import Cors
 from http_facade.errors import Refusal, status_of
@@ -42,9 +49,6 @@ _UNMATCHED = "unmatched"
 _ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _GRACE = 1.0  # seconds
 _AWAY = frozenset({code_pb2.UNAVAILABLE, code_pb2.DEADLINE_EXCEEDED})
-# What came of a stream that this door broke off: it stops, or nobody is there to read why (499 is nginx's).
-_STOPPING = Outcome(status=status_of(ErrorReason.UNAVAILABLE, retry_in=1.0))
-_GONE = Outcome(status=status_of(ErrorReason.UNAVAILABLE), metadata={"x-http-code": "499"})
 
 
 class Facade:
@@ -57,14 +61,14 @@ class Facade:
         self._cors = Cors(settings.cors_origins)
         self._unhealthy = Unhealthy(settings.version)
         self._stopping = False
-        self._streams = OpenStreams()
+        self.streams = OpenStreams()
         self._asked_at = float("-inf")
         rpcs = contract.rpcs()
         openapi = orjson.dumps(document(rpcs, settings))
         pages: dict[str, Page] = {
             "/": docs.redirect,
             "/docs": docs.page,
-            "/openapi.json": _fixed(Answer(200, openapi, {"Cache-Control": "no-cache"})),
+            "/openapi.json": _fixed(Answer(200, openapi, {"Cache-Control": REVALIDATED})),
             "/metrics": metrics.exposition,
         }
         routes: list[Route[Target]] = []
@@ -87,6 +91,7 @@ class Facade:
                 self._record(request.method, route, 200, took, request_id, **told)
                 return answer.response
             answer.headers = {**self._cors.headers(request.headers), **answer.headers}
+            revalidate(answer, request.headers.get("If-None-Match", ""))
             accepted = request.headers.get("Accept-Encoding", "")
             if self._stopping:
                 answer.headers["Connection"] = "close"
@@ -107,14 +112,6 @@ class Facade:
     def stop(self) -> None:
         """From now on `/health` is unhealthy, and every answer closes its connection."""
         self._stopping = True
-
-    def lost(self, connection: object) -> None:
-        """A connection is closed: what streams to it ends."""
-        self._streams.lost(connection)
-
-    def end_streams(self) -> None:
-        """Ends the streams that are open, each with the error `unavailable`."""
-        self._streams.stop()
 
     def asked_within(self, seconds: float) -> bool:
         """True where a request came within the last `seconds`."""
@@ -206,9 +203,8 @@ class Facade:
         if outcome.response is None:
             raise RuntimeError(f"the transport answered {rpc.full_name} with nothing")
         status = errors.http_code(outcome.metadata)
-        # The same for everybody: may be kept, and asked for again.
         for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
-        headers = {"Cache-Control": "no-cache"} if for_all and status == 200 else {}
+        headers = {"Cache-Control": REVALIDATED} if for_all and status == 200 else {}
         body, content_type = endpoint.reply(outcome.response)
         return Answer(status, body, headers, content_type)
 
@@ -230,17 +226,15 @@ class Facade:
         )
         if self._stopping:
             stream.response.force_close()
-        with self._streams.holding(request.protocol, stream):
-            outcome = await stream.run(partial(self._ask, endpoint.rpc, message, metadata))
-            if outcome is None:
-                outcome = _STOPPING if stream.interrupted == "stopping" else _GONE
-            failed = outcome.status
-            error = None
-            if failed is not None:
-                error = self._error(failed, path, outcome.metadata)
-            if not stream.begun and error is not None:
-                return error
-            await stream.end(error.body if error is not None else None)
+        ask = partial(self._ask, endpoint.rpc, message, metadata)
+        outcome = await self.streams.run(stream, request.protocol, ask)
+        if outcome.status is None:
+            await stream.end()
+            return stream
+        error = self._error(outcome.status, path, outcome.metadata)
+        if not stream.begun:
+            return error
+        await stream.end(error.body)
         return stream
 
     async def _ask(

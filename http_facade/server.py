@@ -82,7 +82,7 @@ class FacadeRunner(web.AppRunner):
     async def cleanup(self) -> None:
         """Streams that are still open near the end of the grace are ended with a word to their clients."""
         patience = max(0.0, self._grace - _LAST_WORDS)
-        ending = asyncio.get_running_loop().call_later(patience, self._facade.end_streams)
+        ending = asyncio.get_running_loop().call_later(patience, self._facade.streams.stop)
         try:
             await super().cleanup()
         finally:
@@ -123,7 +123,7 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called when the client has gone."""
-        self._facade.lost(self)
+        self._facade.streams.lost(self)
         super().connection_lost(exc)
 
     async def finish_response(

@@ -7,14 +7,16 @@ Headers go out with the first event: what fails before it is an ordinary answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Literal
 
 from aiohttp import web
 from google.protobuf.message import Message
 
 from distill_grpc.proto.contract import EVENT_STREAM
+from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
+from http_facade.errors import status_of
 from http_facade.transcode import Endpoint
 from http_facade.transport import Outcome, Send
 
@@ -24,6 +26,9 @@ HEADERS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",
 }
 _COMMENT = b":\n\n"
+# What came of a stream that was broken off here: the door stops, or nobody is there to read (499, as nginx says).
+_STOPPING = Outcome(status=status_of(ErrorReason.UNAVAILABLE, retry_in=1.0))
+_GONE = Outcome(status=status_of(ErrorReason.UNAVAILABLE), metadata={"x-http-code": "499"})
 
 Interruption = Literal["client_gone", "not_taken", "stopping"]
 Ask = Callable[[Send], Awaitable[Outcome]]
@@ -63,8 +68,8 @@ class EventStream:
         """True once the client was sent something."""
         return self.response.prepared
 
-    async def run(self, ask: Ask) -> Outcome | None:
-        """Hands on the events that `ask` sends; returns what came of it, None where it was interrupted."""
+    async def run(self, ask: Ask) -> Outcome:
+        """Hands on the events that `ask` sends; returns what came of it."""
         self._work = asyncio.ensure_future(ask(self._send))
         try:
             await asyncio.wait({self._work})
@@ -73,7 +78,9 @@ class EventStream:
             if self._beating is not None:
                 self._beating.cancel()
             await asyncio.wait({task for task in (self._work, self._beating) if task is not None})
-        return None if self.interrupted or self._work.cancelled() else self._work.result()
+        if self._work.cancelled():
+            return _STOPPING if self.interrupted == "stopping" else _GONE
+        return self._work.result()
 
     def interrupt(self, why: Interruption) -> None:
         """Ends the work for this client."""
@@ -128,12 +135,11 @@ class OpenStreams:
     def __init__(self) -> None:
         self._streams: dict[object, EventStream] = {}
 
-    @contextmanager
-    def holding(self, connection: object, stream: EventStream) -> Iterator[None]:
-        """The stream is open as long as this lasts."""
+    async def run(self, stream: EventStream, connection: object, ask: Ask) -> Outcome:
+        """See `EventStream.run`; meanwhile the stream is open."""
         self._streams[connection] = stream
         try:
-            yield
+            return await stream.run(ask)
         finally:
             del self._streams[connection]
 

@@ -12,7 +12,13 @@ from contextlib import AsyncExitStack
 from distill_grpc.app import audience
 from distill_grpc.app.parts import PATIENCE, load_link_tokens, open_parts, public_url
 from distill_grpc.app.serving import core, facade, grpc_server, local_transport
-from distill_grpc.app.working import build_collector, build_mailer, build_tagger, build_ticks
+from distill_grpc.app.working import (
+    build_collector,
+    build_listener,
+    build_mailer,
+    build_tagger,
+    build_ticks,
+)
 from distill_grpc.feed import digest_scheduling, syncing, tagging
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digest_scheduling import DigestMaker
@@ -71,6 +77,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
             sender=settings.mail_from,
             public_url=public_url(settings),
         )
+        listener = build_listener(parts)
+        stack.push_async_callback(listener.close)
         amqp = AmqpJobs(settings.amqp_url) if settings.amqp_url else None
         if amqp is not None:
             stack.push_async_callback(amqp.close)
@@ -88,7 +96,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
             ticks = [
                 group.create_task(every(seconds, name, task))
                 for seconds, name, task in (
-                    *build_ticks(parts, post),
+                    *build_ticks(parts, post, listener),
                     *audience.build_audience_ticks(parts, relay, events),
                 )
             ]

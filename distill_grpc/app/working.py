@@ -19,7 +19,9 @@ from distill_grpc.feed import digest_scheduling, periods, retention, syncing, ta
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
+from distill_grpc.feed.listening import Listener
 from distill_grpc.feed.subscribing import Subscriber
+from distill_grpc.jobs import given_up
 from distill_grpc.jobs import queue as jobs
 from distill_grpc.mail.base import Mailer
 from distill_grpc.mail.logged import LogMailer
@@ -32,6 +34,7 @@ SCHEDULE_TICK = 2.0
 SUBSCRIBE_TICK = 2.0
 DIGEST_TICK = 5.0
 MAIL_TICK = 5.0
+LISTEN_TICK = 5.0
 RETENTION_TICK = 600.0
 
 
@@ -76,7 +79,14 @@ def build_tagger(parts: Parts) -> Callable[[str], Awaitable[None]]:
     return tag_items
 
 
-def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callable[[], Any]]]:
+def build_listener(parts: Parts) -> Listener:
+    """What a worker listens with."""
+    return Listener(engine=parts.engine, sources=parts.sources, tokens=parts.tokens)
+
+
+def build_ticks(
+    parts: Parts, post: DigestPost, listener: Listener
+) -> list[tuple[float, str, Callable[[], Any]]]:
     """The recurring tasks: seconds between two, a name for the log, what is done."""
 
     async def enqueue_due() -> None:
@@ -95,6 +105,10 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
     async def enforce_retention() -> None:
         await retention.enforce(parts.engine, parts.policy, clock.utc_now())
 
+    async def forget_jobs() -> None:
+        async with parts.engine.begin() as connection:
+            await given_up.forget(connection, clock.utc_now())
+
     async def forget_replies() -> None:
         async with parts.engine.begin() as connection:
             await replies.delete_older_than(connection, KEPT)
@@ -103,8 +117,10 @@ def build_ticks(parts: Parts, post: DigestPost) -> list[tuple[float, str, Callab
         (SCHEDULE_TICK, "schedule", enqueue_due),
         (DIGEST_TICK, "digests", enqueue_digests),
         (MAIL_TICK, "mail", post.send_due),
+        (LISTEN_TICK, "listening", listener.tick),
         (jobs.RECOVERY, "recovery", recover),
         (RETENTION_TICK, "retention", enforce_retention),
+        (RETENTION_TICK, "given_up_jobs", forget_jobs),
         (RETENTION_TICK, "keyed_replies", forget_replies),
     ]
     if parts.pushing is not None:

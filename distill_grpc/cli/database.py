@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,13 +13,16 @@ import structlog
 from alembic.script.revision import RevisionError
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc.cli.failure import Failure, last_line
 from distill_grpc.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from distill_grpc.db.engine import create_engine
 from distill_grpc.settings import Settings
 
 _CHECK_INTERVAL = 2.0  # seconds between looks at the embedded server
 _log = structlog.get_logger()
+T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
@@ -52,6 +56,20 @@ async def database(settings: Settings, *, migrate: bool) -> AsyncIterator[str]:
             await embedded.stop()
         except EmbeddedPostgresError as error:
             _log.error("database_not_stopped", error=str(error))
+
+
+def with_engine(settings: Settings, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """What `work` returns with the database of these settings; a command's own event loop runs it."""
+
+    async def run() -> T:
+        async with database(settings, migrate=settings.database_url is None) as dsn:
+            engine = create_engine(dsn, pool_size=2)
+            try:
+                return await work(engine)
+            finally:
+                await engine.dispose()
+
+    return asyncio.run(run())
 
 
 async def migrated(dsn: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from distill_grpc import settings as settings_module
+from distill_grpc.cli.database import with_engine
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.options import Json, print_json
 from distill_grpc.cli.showing import console, count, plain, rows
@@ -73,7 +73,8 @@ def rotate(as_json: Json = False) -> None:
 
     done = _run(keys.rotate)
     if as_json:
-        print_json({**done.sealed, "left": done.left})
+        by_kind = {kind.replace(" ", "_"): number for kind, number in done.sealed.items()}
+        print_json({**by_kind, "left": done.left})
     else:
         sealed = ", ".join(f"{number} {kind}" for kind, number in done.sealed.items())
         typer.echo(f"sealed anew: {sealed}; old keys are needed for {done.left} values")
@@ -99,8 +100,6 @@ def forget(
 
 def _run(work: Callable[[AsyncEngine, Keyring], Awaitable[T]]) -> T:
     """Runs with the database and the keys of this machine's settings."""
-    from distill_grpc.cli.database import database
-    from distill_grpc.db.engine import create_engine
     from distill_grpc.encryption import KeyFileError, Keyring
 
     settings = settings_module.load()
@@ -109,12 +108,4 @@ def _run(work: Callable[[AsyncEngine, Keyring], Awaitable[T]]) -> T:
     except (ValueError, KeyFileError) as error:
         raise SettingsError(f"DISTILL_ENCRYPTION_KEYS: {error}") from None
 
-    async def run() -> T:
-        async with database(settings, migrate=settings.database_url is None) as dsn:
-            engine = create_engine(dsn, pool_size=2)
-            try:
-                return await work(engine, keyring)
-            finally:
-                await engine.dispose()
-
-    return asyncio.run(run())
+    return with_engine(settings, lambda engine: work(engine, keyring))

@@ -1,4 +1,4 @@
-"""Rotation of the keys for stored credentials, while everything runs.
+"""Rotation of the keys for what is stored sealed, while everything runs.
 
 A new key is put in front of the old ones; everything new is sealed with it. `rotate` seals the rest
 anew, batch by batch, after which the old keys seal nothing and can be taken away.
@@ -6,7 +6,7 @@ anew, batch by batch, after which the old keys seal nothing and can be taken awa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,16 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc.encryption import CannotDecrypt, Keyring
+from distill_grpc.feed.pushing import endpoint_context
 from distill_grpc.feed.sealing import credentials_context, tokens_context
 from distill_grpc.feed.store import keys as store
 
 BATCH = 200
-_CONTEXTS = {"credentials": credentials_context, "tokens": tokens_context}
+_CONTEXTS: Mapping[str, Callable[[str, Any], tuple[str, ...]]] = {
+    "credentials": credentials_context,
+    "tokens": tokens_context,
+    "push secrets": endpoint_context,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ async def rotate(engine: AsyncEngine, keyring: Keyring) -> Rotated:
     """Seals everything with the newest key. May run at any time, and more than once at a time."""
 
     def seal_anew(kind: str, row: Row[Any]) -> bytes | None:
-        context = _CONTEXTS[kind](row.user_id, row.source)
+        context = _CONTEXTS[kind](row.user_id, row.name)
         try:
             opened = keyring.open(row.sealed, context=context)
         except CannotDecrypt:
@@ -63,7 +68,7 @@ async def rotate(engine: AsyncEngine, keyring: Keyring) -> Rotated:
 
     sealed = dict.fromkeys(store.KINDS, 0)
     for kind in store.KINDS:
-        after: tuple[str, str] | None = ("", "")
+        after: store.Place | None = store.begin(kind)
         while after is not None:
             async with engine.begin() as connection:
                 count, after = await store.reseal(

@@ -85,6 +85,15 @@ class Connection(Base):
     failures: Mapped[int] = mapped_column(Integer)
     next_attempt_at: Mapped[datetime | None]  # our own back-off
     retry_at: Mapped[datetime | None]  # the platform's window, which nothing bypasses
+    listener: Mapped[UUID | None] = mapped_column(Uuid)  # the worker that listens for hints
+    listened_until: Mapped[datetime | None]  # its lease, or when somebody may listen again
+    __table_args__ = (
+        Index(
+            "ix_connections_listened",
+            "listened_until",
+            postgresql_where=text("settings @> '{\"idle\": true}'"),
+        ),
+    )
 
 
 class ConnectionPart(Base):

@@ -61,7 +61,7 @@ class Pushing:
 
     def opened(self, row: Row[Any]) -> Secrets:
         """The secrets of an endpoint; raises `CannotDecrypt`."""
-        found = self.keyring.open(row.sealed, context=_context(row.user_id, row.id))
+        found = self.keyring.open(row.sealed, context=endpoint_context(row.user_id, row.id))
         return Secrets(**orjson.loads(found))
 
     async def follow_account(
@@ -126,7 +126,7 @@ class Pushing:
         identity = uuid.uuid4()
         sealed = self.keyring.seal(
             orjson.dumps({"key": own.key, "secret": own.secret}),
-            context=_context(user_id, identity),
+            context=endpoint_context(user_id, identity),
         )
         await pushes.insert_endpoint(
             connection,
@@ -174,5 +174,6 @@ async def end_pushes(
     )
 
 
-def _context(user_id: str, identity: UUID) -> tuple[str, ...]:
+def endpoint_context(user_id: str, identity: UUID) -> tuple[str, ...]:
+    """Names the place of an endpoint's sealed secrets."""
     return ("push_endpoints", "sealed", user_id, str(identity))

@@ -15,6 +15,7 @@ import procrastinate
 import structlog
 from procrastinate.job_context import JobContext
 from procrastinate.jobs import Job
+from prometheus_client import Counter
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +25,8 @@ from distill_grpc.db.engine import driver_connection
 log = structlog.get_logger()
 
 Handler = Callable[..., Awaitable[None]]
+
+GIVEN_UP = Counter("distill_jobs_given_up", "Jobs that failed after their last attempt.", ["job"])
 
 # Seconds. A worker that has not been heard of for STALLED is taken for dead, and its jobs are given
 # to others; together with RECOVERY, work resumes well within half a minute.
@@ -72,14 +75,23 @@ class JobQueue:
     def handle(self, name: str, handler: Handler, *, retries: int = 0) -> None:
         """Says what does the jobs of that name: `handler(**arguments)`.
 
-        One that fails is tried again so often, after 2, 4, 8, … seconds.
+        One that fails is tried again so often, after 2, 4, 8, … seconds, and then kept among those
+        of `given_up`. Without retries it is forgotten: a tick finds what is still to be done.
         """
 
         async def run(context: JobContext, /, **arguments: Any) -> None:
             with structlog.contextvars.bound_contextvars(
                 request_id=arguments.pop("request_id", None), job=context.job.id
             ):
-                await handler(**arguments)
+                try:
+                    await handler(**arguments)
+                except Exception as error:
+                    if context.job.attempts < retries:
+                        raise
+                    log.exception("job_failed", name=name, error=type(error).__name__)
+                    if retries:
+                        GIVEN_UP.labels(name).inc()
+                        raise
 
         retry = procrastinate.RetryStrategy(max_attempts=retries, exponential_wait=2)
         self._app.task(name=name, pass_context=True, retry=retry if retries else False)(run)
@@ -139,7 +151,7 @@ class JobQueue:
                 concurrency=concurrency,
                 install_signal_handlers=False,
                 shutdown_graceful_timeout=grace,
-                delete_jobs="always",
+                delete_jobs="successful",
                 # The database tells of new jobs; what it told while one was fetched is found by polling.
                 fetch_job_polling_interval=0.5,
                 update_heartbeat_interval=HEARTBEAT,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -19,18 +19,15 @@ import openai
 import orjson
 import structlog
 
-from distill_grpc.event_reader import EventReader, EventTooLarge
 from distill_grpc.llm.base import Usage
+from distill_grpc.llm.growing import Broken, Heard, follow
 
 log = structlog.get_logger()
 
 _MOST_BYTES = 400_000  # of an answer
-_MOST_STREAMED = 10 * _MOST_BYTES  # of one in pieces, each of which is wrapped in JSON of its own
 _OVERHEAD = 300  # tokens of roles, schema wrapping and the like, more than any template needs
 _FORMS: tuple[Literal["schema", "object", "text"], ...] = ("schema", "object", "text")
 
-# Takes the next piece of an answer's text.
-Heard = Callable[[str], Awaitable[None]]
 Response: TypeAlias = "openai.AsyncAPIResponse[Any]"
 
 Failure = Literal[
@@ -193,29 +190,11 @@ class Chat:
         return reply
 
     async def _follow(self, response: Response, heard: Heard) -> Reply:
-        """Hands on an answer that comes in pieces (`chat.completion.chunk`)."""
-        reader = EventReader(_MOST_BYTES)
-        answer = _Growing()
-        size = 0
-        async for data in response.iter_bytes():
-            size += len(data)
-            if size > _MOST_STREAMED:
-                raise ChatFailed("too_large", charged=True)
-            try:
-                events = reader.feed(data)
-            except EventTooLarge:
-                raise ChatFailed("too_large", charged=True) from None
-            for event in events:
-                if event.data == "[DONE]":
-                    return self._grown(answer)
-                if piece := answer.add(event.data):
-                    await heard(piece)
-        if answer.finish is None:
-            log.warning("llm_broke_off", model=self.model, error="the stream ended early")
-            raise ChatFailed("unavailable", charged=True)
-        return self._grown(answer)  # some servers leave the last word out
-
-    def _grown(self, answer: _Growing) -> Reply:
+        try:
+            answer = await follow(response.iter_bytes(), heard, most=_MOST_BYTES)
+        except Broken as broken:
+            log.warning("llm_broke_off", model=self.model, error=broken.why)
+            raise ChatFailed(broken.why, charged=True) from None
         usage = self._usage(answer.usage)
         if answer.refused:
             raise ChatRefused(usage)
@@ -261,41 +240,6 @@ class Chat:
                 if 0 <= prompt < 10**9 and 0 <= completion < 10**9:
                     return self.prices.usage(prompt, completion)
         return None
-
-
-@dataclass(slots=True)
-class _Growing:
-    """An answer that comes in pieces, as far as it has come."""
-
-    pieces: list[str] = field(default_factory=list)
-    size: int = 0
-    finish: str | None = None
-    refused: bool = False
-    usage: Any = None
-
-    def add(self, data: str) -> str:
-        """The text of a chunk; raises `ChatFailed`."""
-        try:
-            value = orjson.loads(data)
-            if value.get("error"):
-                raise ChatFailed("unavailable", charged=True)
-            self.usage = value.get("usage") or self.usage
-            choices = value["choices"]
-            if not choices:
-                return ""  # the chunk that counts
-            delta = choices[0].get("delta") or {}
-            self.finish = choices[0].get("finish_reason") or self.finish
-            text = delta.get("content")
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError):
-            raise ChatFailed("garbage", charged=True) from None
-        self.refused |= bool(delta.get("refusal")) or self.finish == "content_filter"
-        if not isinstance(text, str):
-            return ""
-        self.size += len(text)
-        if self.size > _MOST_BYTES:
-            raise ChatFailed("too_large", charged=True)
-        self.pieces.append(text)
-        return text
 
 
 class ChatRefused(ChatFailed):

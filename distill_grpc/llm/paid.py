@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from distill_grpc.llm.base import Purse, Usage
-from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Heard, Reply
+from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Reply
+from distill_grpc.llm.growing import Heard
 
 
 async def paid(

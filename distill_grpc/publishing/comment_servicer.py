@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.proto.distill.publishing.v1 import comment_service_pb2 as pb
 from distill_grpc.publishing import accounts, comments
+from distill_grpc.publishing.store.comments import ListedComment
 from distill_grpc.publishing.threads import BoundedThreads
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
@@ -75,7 +76,7 @@ class CommentServicer:
         return pb.DeleteCommentResponse(id=str(comment_id), status=pb.DeleteCommentResponse.deleted)
 
 
-def _fill(comment: pb.Comment, row: Row[Any]) -> None:
+def _fill(comment: pb.Comment, row: Row[Any] | ListedComment) -> None:
     comment.id = str(row.id)
     comment.content = row.content
     set_instant(comment.created_at, row.created_at)

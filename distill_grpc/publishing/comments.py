@@ -63,7 +63,7 @@ async def create(
     """A comment of the caller; raises INVALID_ARGUMENT, NOT_FOUND or RATE_LIMITED."""
     # Locked, so that calls at the same time are counted one after the other.
     author = await accounts.require(connection, caller, lock=True)
-    post = await posts.get(connection, author.id, post_id)
+    post = await posts.get_standing(connection, author.id, post_id)
     if post.status != posts.PUBLISHED:
         raise DistillError(ErrorReason.CONFLICT, "Only published posts can be commented on.")
     path = b"" if parent_id is None else await _parents_path(connection, post_id, parent_id)
@@ -86,9 +86,9 @@ async def create(
 
 async def list_of(
     connection: AsyncConnection, viewer: UUID | None, post_id: UUID, *, limit: int, offset: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[store.ListedComment]:
     """A part of the comments on a post that the viewer may see, thread by thread."""
-    await posts.get(connection, viewer, post_id)
+    await posts.get_standing(connection, viewer, post_id)
     return await store.list_comments(connection, post_id, limit=limit, offset=offset)
 
 
@@ -97,7 +97,7 @@ async def delete(
 ) -> None:
     """Takes a comment's text away: its author and the creator of the post may."""
     account = await accounts.require(connection, caller)
-    post = await posts.get(connection, account.id, post_id)
+    post = await posts.get_standing(connection, account.id, post_id)
     comment = await store.get_comment(connection, post_id, comment_id, lock=True)
     if comment is None:
         raise DistillError(ErrorReason.NOT_FOUND, "There is no such comment on this post.")

@@ -14,6 +14,7 @@ from distill_grpc.proto.distill.publishing.v1 import post_service_pb2 as pb
 from distill_grpc.publishing import accounts, posts
 from distill_grpc.publishing.analytics import POST_VIEW, EventRecorder
 from distill_grpc.publishing.stats import MOST
+from distill_grpc.publishing.store.posts import ViewedPost
 from distill_grpc.publishing.threads import BoundedThreads
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import read_instant, set_instant
@@ -136,7 +137,7 @@ class PostServicer:
         return await self.threads.run(posts.render, text, content_format)
 
 
-def _whole(row: Row[Any], *, published: bool) -> pb.Post:
+def _whole(row: Row[Any] | ViewedPost, *, published: bool) -> pb.Post:
     post = pb.Post(
         id=str(row.id),
         creator_id=str(row.creator_id),

@@ -93,9 +93,19 @@ async def create(
     )
 
 
-async def get(connection: AsyncConnection, viewer: UUID | None, post_id: UUID) -> Row[Any]:
+async def get(connection: AsyncConnection, viewer: UUID | None, post_id: UUID) -> store.ViewedPost:
     """A post that the viewer may see; raises NOT_FOUND, for the drafts of others too."""
     post = await store.get_viewed(connection, post_id)
+    if post is None or not _is_visible(post, viewer):
+        raise _unknown()
+    return post
+
+
+async def get_standing(
+    connection: AsyncConnection, viewer: UUID | None, post_id: UUID
+) -> store.PostStanding:
+    """The same without what the post says."""
+    post = await store.get_standing(connection, post_id)
     if post is None or not _is_visible(post, viewer):
         raise _unknown()
     return post
@@ -220,7 +230,9 @@ def _check_state(post: Row[Any], changes: Changes) -> None:
         raise DistillError(ErrorReason.CONFLICT, "The post is published already.")
 
 
-def _is_visible(post: Row[Any], viewer: UUID | None) -> bool:
+def _is_visible(
+    post: Row[Any] | store.ViewedPost | store.PostStanding, viewer: UUID | None
+) -> bool:
     return post.status == PUBLISHED or (viewer is not None and post.creator_id == viewer)
 
 

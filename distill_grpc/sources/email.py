@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from distill_grpc import clock
 from distill_grpc.sources import mail_state, oauth, text
@@ -61,9 +61,13 @@ INFO = SourceInfo(
             "How the connection is secured: `implicit` (the default), `starttls`, or `none`, which "
             "only servers of the own network may have"
         ),
+        "idle": (
+            "true: the server tells of new messages in the first folder at once (IMAP's IDLE), over a "
+            "second connection that stays open"
+        ),
     },
     limits=(
-        "One connection an account at a time",
+        "One connection an account at a time, and one more with `idle`",
         "At most 25 MB a message, 100 parts, 20 levels",
         "A server that asks to wait is left alone for 15 minutes",
     ),
@@ -94,6 +98,8 @@ class EmailSource:
         details |= _folders_broken(settings.get("folders"))
         if settings.get("tls", "implicit") not in tuple(PORTS):
             details["settings.tls"] = "must be `implicit`, `starttls` or `none`"
+        if not isinstance(settings.get("idle", False), bool):
+            details["settings.idle"] = "must be true or false"
         if details:
             raise InvalidConnection(details)
 
@@ -162,18 +168,20 @@ class EmailSource:
 
     async def hints(
         self, credentials: Mapping[str, Json], settings: Mapping[str, Json]
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Names the first folder whenever the server tells that messages came or went (IDLE).
 
         Only a hint: what it means, `fetch` finds out. Does not end by itself. Raises a
-        `SourceFailure`, with the reason `no_idle` where the server tells nothing by itself.
+        `SourceFailure`, with the reason `no_hints` where the server tells nothing by itself.
         """
         folder = self.parts(settings)[0]
         async with self._postman.session(
             credentials, settings, clock.utc_now(), waiting=True
         ) as session:
             if not await session.call(lambda client: "IDLE" in client.client.capabilities):
-                raise PlatformError("The mail server tells of nothing by itself.", reason="no_idle")
+                raise PlatformError(
+                    "The mail server tells of nothing by itself.", reason="no_hints"
+                )
             await _examine(session, folder)
             while True:
                 if await session.until_told(_IDLE_SECONDS):

@@ -48,6 +48,7 @@ class GithubSource:
         self.info = replace(INFO, oauth=oauth.github(context.api_urls.get("github")))
         self.webhooks = GithubWebhooks()
         self._context = context
+        self._http = context.http.at_api()
         self.root = context.api_urls.get("github", ROOT).rstrip("/")
         web = URL(self.root)
         self._site = "https://github.com" if self.root == ROOT else str(web.origin())
@@ -119,7 +120,7 @@ class GithubSource:
 
     def _api(self, token: str, time: FetchClock, user: str = "") -> GithubApi:
         return GithubApi(
-            self._context.http,
+            self._http,
             self._context.budgets,
             self.root,
             token,

@@ -1,21 +1,22 @@
 """The seam for platforms that push: how a push is proven, and how our address is.
 
-A source that is pushed to has one of two attributes beside those of `Source`: `webhooks` where the
+A source that is told of news has one of three attributes beside those of `Source`: `webhooks` where the
 user enters an address at the platform, for the whole account; `websub` where its parts are feeds that
-hubs push (`sources/websub.py`). What is pushed is never read for its content: it only says that a sync
-is worth it.
+hubs push (`sources/websub.py`); `hints` where the platform tells over a connection of ours that stays
+open, for users who set `idle` to true. What is told is never read for its content: it only says that a
+sync is worth it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from distill_grpc.sources.base import Source
+    from distill_grpc.sources.base import Json, Source
     from distill_grpc.sources.websub import WebSub
 
 
@@ -62,6 +63,25 @@ def webhooks_of(source: Source) -> Webhooks | None:
 def websub_of(source: Source) -> WebSub | None:
     """How the parts of a source are pushed by hubs, if they are."""
     found: WebSub | None = getattr(source, "websub", None)
+    return found
+
+
+class Hints(Protocol):
+    """Names a part whenever its platform tells of news; does not end by itself.
+
+    Raises a `SourceFailure`, with the reason `no_hints` where the platform tells nothing.
+    """
+
+    def __call__(
+        self, credentials: Mapping[str, Json], settings: Mapping[str, Json], /
+    ) -> AsyncGenerator[str, None]:
+        """The names, as they come."""
+        ...
+
+
+def hints_of(source: Source) -> Hints | None:
+    """How a source is told over a connection of ours, if it is."""
+    found: Hints | None = getattr(source, "hints", None)
     return found
 
 

@@ -91,7 +91,7 @@ class XSource:
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.x(context.api_urls.get("x")))
         self.webhooks = XWebhooks()
-        self._http = context.http
+        self._http = context.http.at_api()
         self._budgets = context.budgets
         self.root = context.api_urls.get("x", API)
         self._accounts: dict[str, str] = {}  # digest of a token → the user's id

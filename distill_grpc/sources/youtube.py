@@ -58,6 +58,7 @@ class YoutubeSource:
     def __init__(self, context: SourceContext) -> None:
         self.info = replace(INFO, oauth=oauth.google(context.google_token_url))
         self._context = context
+        self._http = context.http.at_api()
         self.websub = WebSub(context.http)
         self.root = context.api_urls.get("youtube", ROOT)
         own = self.root != ROOT
@@ -128,7 +129,7 @@ class YoutubeSource:
         settings = request.settings
         uploads = youtube_uploads.Uploads(
             api=api,
-            http=self._context.http,
+            http=self._http,
             feeds="" if settings.get("feeds") is False else self._feeds,
             request=request,
             part=part,
@@ -166,7 +167,7 @@ class YoutubeSource:
 
     def _api(self, credentials: Mapping[str, Json], time: FetchClock, user: str = "") -> YoutubeApi:
         return YoutubeApi(
-            self._context.http,
+            self._http,
             self._context.budgets,
             self.root,
             credentials,

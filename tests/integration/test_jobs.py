@@ -14,8 +14,10 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from distill_grpc import clock
+from distill_grpc.jobs import given_up
 from distill_grpc.jobs import queue as jobs
-from distill_grpc.jobs.queue import JobQueue
+from distill_grpc.jobs.queue import GIVEN_UP, JobQueue
 from tests.integration.feed.waiting import until
 
 
@@ -136,6 +138,75 @@ async def test_a_job_that_fails_does_not_stop_the_worker(
             await enqueue(engine, queue, {"n": n})
         await handler.called(3)
     assert await count(engine) == 0
+
+
+@asynccontextmanager
+async def stubborn_worker(database_url: str, handler: Handler) -> AsyncIterator[JobQueue]:
+    """A worker whose jobs have a second attempt, and no third."""
+    queue = JobQueue(database_url)
+    queue.handle("noted", handler, retries=1)
+    stop = asyncio.Event()
+    working = asyncio.create_task(queue.work(stop, concurrency=4))
+    try:
+        yield queue
+    finally:
+        stop.set()
+        async with asyncio.timeout(40):
+            await working
+
+
+async def test_a_job_that_used_up_its_attempts_is_kept_and_can_be_tried_again(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    broken = True
+
+    async def fails() -> None:
+        if broken:
+            raise RuntimeError("a fault")
+
+    handler = Handler(fails)
+    before = _given_up()
+    async with stubborn_worker(database_url, handler) as queue:
+        await enqueue(engine, queue, {"n": 1})
+        await until(lambda: _counts(engine, "status = 'failed'", 1))
+        assert len(handler.calls) == 2
+        assert _given_up() == before + 1
+        async with engine.connect() as connection:
+            (job,) = await given_up.list_given_up(connection)
+        assert (job.name, job.arguments["n"], job.attempts) == ("noted", 1, 2)
+        assert job.failed_at is not None
+        async with engine.begin() as connection:
+            assert await given_up.retry(connection, [job.id + 1]) == set()
+        broken = False
+        async with engine.begin() as connection:
+            assert await given_up.retry(connection) == {job.id}
+        await handler.called(3)
+        await until(lambda: _counts(engine, "true", 0))
+
+
+async def test_given_up_jobs_are_forgotten_after_a_week(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    async def fails() -> None:
+        raise RuntimeError("a fault")
+
+    async with stubborn_worker(database_url, Handler(fails)) as queue:
+        await enqueue(engine, queue, {"n": 1})
+        await until(lambda: _counts(engine, "status = 'failed'", 1))
+        await enqueue(engine, queue, {"n": 2})
+        now = clock.utc_now()
+        async with engine.begin() as connection:
+            assert await given_up.forget(connection, now + given_up.KEPT / 2) == 0
+            assert await given_up.forget(connection, now + given_up.KEPT) == 1
+        assert await count(engine) == 1  # the one that is still tried
+
+
+def _given_up() -> float:
+    return GIVEN_UP.labels("noted")._value.get()
+
+
+async def _counts(engine: AsyncEngine, where: str, wanted: int) -> bool:
+    return await count(engine, where) == wanted
 
 
 async def dead_worker(database_url: str, job: str, *, silent_for: float) -> None:

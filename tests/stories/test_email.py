@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import imaplib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,6 +45,40 @@ async def test_nothing_is_lost_doubled_or_asked_too_early(
         assert sorted(item["title"] for item in (await life.stored()).values()) == there
         assert await life.completeness() == 1.0
         assert not any(b"Seen" in flags for flags in dovecot.flags(OWNER))
+
+
+async def test_new_mail_is_there_at_once_for_who_lets_the_server_tell(
+    database_url: str, tmp_path: Path, log_lines: list[EventDict], dovecot: Dovecot
+) -> None:
+    credentials = {"host": "127.0.0.1", "port": dovecot.port, "username": OWNER, "password": FIRST}
+    async with living(
+        database_url, tmp_path, "email", log_lines, allow_private_addresses=True
+    ) as life:
+        dovecot.set_password(OWNER, FIRST)
+        answer = await life.connect(credentials=credentials, settings={"tls": "none", "idle": True})
+        assert answer.status == 200, answer.text
+        await life.watch(backfill_days=1, sync_frequency="6h")
+        async with asyncio.timeout(30):
+            while not _listened(database_url):
+                await asyncio.sleep(0.1)
+        _deliver(dovecot, "Told by the server")
+        async with asyncio.timeout(40):
+            while "Told by the server" not in _titles(await life.stored()):
+                await asyncio.sleep(0.3)
+
+
+def _listened(database_url: str) -> bool:
+    """Whether a worker listens, and long enough to have signed in."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT listened_until < now() + interval '58 seconds' FROM connections"
+            " WHERE listener IS NOT NULL"
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+
+def _titles(stored: Mapping[str, Mapping[str, object]]) -> set[object]:
+    return {item["title"] for item in stored.values()}
 
 
 def _deliver(dovecot: Dovecot, subject: str, *, folder: str = "INBOX", hours: float = 0) -> None:

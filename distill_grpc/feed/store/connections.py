@@ -71,6 +71,8 @@ async def upsert_connection(connection: AsyncConnection, **values: Any) -> None:
                 "error_code": None,
                 "error_message": None,
                 "next_attempt_at": None,
+                "listener": None,
+                "listened_until": None,
             },
         )
     )

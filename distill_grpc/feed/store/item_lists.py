@@ -110,13 +110,15 @@ async def search_items(
     after: LiteralString = (
         "WHERE (rank, id) < (%(after)s::float4, %(after_id)s)" if filters.after is not None else ""
     )
-    # Normalisation 1 divides by the logarithm of the length: a long page does not win by length.
+    # Normalisation 1 divides by the logarithm of the length: a long page does not win by length. Only what
+    # is shown is read whole: sorting thousands of whole rows took twice the time.
     statement: LiteralString = (
-        f"SELECT * FROM (SELECT {_COLUMNS}, NULL::text AS raw,"  # noqa: S608 -- literals only
-        f" {rank}(search, query, 1) AS rank"
+        f"SELECT {_COLUMNS}, NULL::text AS raw, rank FROM (SELECT id, rank"  # noqa: S608 -- literals only
+        f" FROM (SELECT id, {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
-        f" WHERE {where}) AS found {after}"
-        " ORDER BY rank DESC, id DESC LIMIT %(limit)s"
+        f" WHERE {where}) AS ranked {after}"
+        " ORDER BY rank DESC, id DESC LIMIT %(limit)s) AS found"
+        " JOIN items USING (id) WHERE user_id = %(user_id)s ORDER BY rank DESC, id DESC"
     )
     return await _fetch(connection, statement, parameters)
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from distill_grpc.db.engine import driver_connection
 from distill_grpc.publishing.models import Comment
 
 _comments = Comment.__table__
+_LISTED = """
+SELECT id, author_id, parent_comment_id, content, content_html, created_at, deleted_at
+FROM comments WHERE post_id = %s ORDER BY path LIMIT %s OFFSET %s
+"""
 
 
 async def get_comment(
@@ -24,18 +29,26 @@ async def get_comment(
     return found.one_or_none()
 
 
+class ListedComment(NamedTuple):
+    """What a thread shows of a comment."""
+
+    id: UUID
+    author_id: UUID
+    parent_comment_id: UUID | None
+    content: str
+    content_html: str
+    created_at: datetime
+    deleted_at: datetime | None
+
+
 async def list_comments(
     connection: AsyncConnection, post_id: UUID, *, limit: int, offset: int
-) -> Sequence[Row[Any]]:
-    """A part of a post's comments, each followed by its replies."""
-    query = (
-        select(_comments)
-        .where(Comment.post_id == post_id)
-        .order_by(Comment.path)
-        .limit(limit)
-        .offset(offset)
-    )
-    return (await connection.execute(query)).all()
+) -> Sequence[ListedComment]:
+    """A part of a post's comments, each followed by its replies. Hot, as reading a post is."""
+    driver = await driver_connection(connection)
+    async with driver.cursor(binary=True) as cursor:
+        await cursor.execute(_LISTED, [post_id, limit, offset])
+        return [ListedComment._make(row) for row in await cursor.fetchall()]
 
 
 async def insert_comment(connection: AsyncConnection, **values: Any) -> Row[Any]:

@@ -75,6 +75,21 @@ async def test_a_feed_holds_the_published_posts_and_can_be_read(
     assert "you" in "".join(item.content for item in items)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+async def test_a_feed_that_did_not_change_is_not_sent_again(shared: Service, kind: str) -> None:
+    ada = await person(shared)
+    await ada.post(title="First")
+    address = f"{shared.doors['local']}/api/v1/creators/{ada.id}/feed.{kind}"
+    async with HttpClient(allow_private_addresses=True) as http:
+        known = {"If-None-Match": (await http.get(address)).headers["ETag"]}
+        unchanged = await http.get(address, headers=known)
+        assert (unchanged.status, unchanged.body) == (304, b"")
+        await ada.post(title="Second")
+        changed = await http.get(address, headers=known)
+        assert changed.status == 200
+        assert b"Second" in changed.body
+
+
 async def test_a_creator_without_posts_has_an_empty_feed_and_a_reader_has_none(
     shared: Service,
 ) -> None:

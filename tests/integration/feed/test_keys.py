@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import keys
+from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
-from distill_grpc.feed.store import tokens
+from distill_grpc.feed.store import pushes, tokens
 from distill_grpc.settings import SettingsError
 from distill_grpc.sources.base import Page
 from tests.integration.feed.scripted import items
@@ -62,12 +64,56 @@ async def test_after_a_rotation_the_old_key_can_be_taken_away(
         (old.current_key_id, 14, False),
     ]
     done = await keys.rotate(world.engine, both)
-    assert (done.sealed, done.left) == ({"credentials": 7, "tokens": 7}, 0)
+    assert (done.sealed, done.left) == ({"credentials": 7, "tokens": 7, "push secrets": 0}, 0)
     new = given(world, NEW)
     await keys.require_all(world.engine, new)
     assert await opened(world, 7) == [f"secret {n}" for n in range(7)]
     again = await keys.rotate(world.engine, new)
-    assert again.sealed == {"credentials": 0, "tokens": 0}
+    assert again.sealed == dict.fromkeys(done.sealed, 0)
+
+
+async def test_a_rotation_seals_push_secrets_too_and_their_addresses_stay(world: World) -> None:
+    old = given(world, OLD)
+    urls = {}
+    async with world.engine.begin() as connection:
+        for n in range(5):
+            user = f"user_{n}"
+            await Pushing(old, "https://here.example").offered(
+                connection,
+                user,
+                "rss",
+                "a",
+                hub="https://hub.example/",
+                topic="https://feeds.example/a",
+                now=world.now(),
+            )
+            urls[user] = await push_url(connection, old, user)
+    both, new = given(world, NEW, OLD), given(world, NEW)
+    with pytest.raises(ValueError, match="5 stored values"):
+        await keys.require_all(world.engine, new)
+    done = await keys.rotate(world.engine, both)
+    assert (done.sealed["push secrets"], done.left) == (5, 0)
+    await keys.require_all(world.engine, new)
+    async with world.engine.connect() as connection:
+        assert {user: await push_url(connection, new, user) for user in urls} == urls
+
+
+async def push_url(connection: AsyncConnection, keyring: Keyring, user: str) -> str:
+    (endpoint,) = await pushes.list_of_user(connection, user)
+    return Pushing(keyring, "https://here.example").url(endpoint)
+
+
+async def test_push_addresses_of_a_lost_key_go_with_it(world: World) -> None:
+    old, new = given(world, OLD), given(world, NEW)
+    hub: dict[str, Any] = {"hub": "https://hub.example/", "topic": "https://feeds.example/a"}
+    async with world.engine.begin() as connection:
+        for n, keyring in enumerate([old, new]):
+            pushing = Pushing(keyring, "https://here.example")
+            await pushing.offered(connection, f"user_{n}", "rss", "a", **hub, now=world.now())
+    assert await keys.forget_missing(world.engine, new) == 1
+    async with world.engine.connect() as connection:
+        assert await pushes.list_of_user(connection, "user_0") == []
+        assert await push_url(connection, new, "user_1")
 
 
 async def test_two_rotations_at_once_disturb_neither_each_other_nor_syncs(world: World) -> None:

@@ -312,6 +312,25 @@ async def test_one_host_sees_few_requests_at_a_time(serve, clients, names: Names
     assert len(server.requests) == 20
 
 
+async def test_the_api_of_a_platform_is_asked_for_many_accounts_at_once(serve, clients):
+    waiting = 0
+    all_there = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 8:
+            all_there.set()
+        async with asyncio.timeout(5):
+            await all_there.wait()
+        await exchange.answer("x")
+
+    server = await serve(script)
+    client = clients(per_host=1).at_api()
+    answers = await asyncio.gather(*(client.get(server.url()) for _ in range(8)))
+    assert {a.status for a in answers} == {200}
+
+
 async def test_waiting_for_a_place_has_an_end_of_its_own(serve, clients):
     asked, release = asyncio.Event(), asyncio.Event()
 

@@ -239,7 +239,7 @@ async def test_a_dead_peer_is_noticed_while_waiting_for_news(
 async def test_a_server_that_cannot_wait_says_so(scripted: ScriptedImap, reader: Reader) -> None:
     with pytest.raises(PlatformError) as told:
         await anext(reader.source.hints(reader.credentials, reader.settings))
-    assert told.value.reason == "no_idle"
+    assert told.value.reason == "no_hints"
 
 
 async def test_what_stands_before_encryption_is_not_believed(
