@@ -182,17 +182,29 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
 
 
 def _events(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
-    """A stream: OpenAPI 3.1 has no word for its events, 3.2 calls their schema `itemSchema`."""
+    """Each event of a stream: what a stream's schema describes before OpenAPI 3.2 calls it `itemSchema`."""
     fields = rpc.descriptor.output_type.fields
     kinds = "; ".join(f"`{field.name}`: {contract.doc(field)}" for field in fields)
     text = (
-        "Server-sent events. The data of each is a JSON object with one name, which is the event's, too. "
-        f"{kinds} `error` instead of `{fields[-1].name}`: an error's body, after which nothing comes. "
-        "Comments may stand between events."
+        "An event of the stream. Its data are a JSON object with one name, which is the event's, too. "
+        f"{kinds} `error` instead of `{rpc.events[-1]}`: an error's body, after which nothing comes."
     )
+    event = schemas.response(rpc.descriptor.output_type)
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [event, narrowed(rpc, reasons_of(rpc))]},
+    }
     return {
-        "schema": {"type": "string", "description": text},
-        "x-item-schema": schemas.response(rpc.descriptor.output_type),
+        "schema": {
+            "type": "object",
+            "description": text,
+            "properties": {
+                "event": {"type": "string", "enum": [*rpc.events, "error"]},
+                "data": data,
+            },
+            "required": ["event", "data"],
+        }
     }
 
 

@@ -26,7 +26,7 @@ HEADERS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",
 }
 _COMMENT = b":\n\n"
-# What came of a stream that was broken off here: the door stops, or nobody is there to read (499, as nginx says).
+# What came of a stream that this door broke off: it stops, or nobody is there to read why (nginx: 499).
 _STOPPING = Outcome(status=status_of(ErrorReason.UNAVAILABLE, retry_in=1.0))
 _GONE = Outcome(status=status_of(ErrorReason.UNAVAILABLE), metadata={"x-http-code": "499"})
 

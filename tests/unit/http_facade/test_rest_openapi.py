@@ -155,11 +155,11 @@ def test_random_answers_of_every_rpc_are_valid(data: st.DataObject) -> None:
     rpc = data.draw(st.sampled_from([rpc for rpc in RPCS if not rpc.answers_raw]))
     message = data.draw(messages(rpc.descriptor.output_type))
     schema = operation(rpc)["responses"][str(rpc.statuses[0])]["content"]
-    schema = (
-        {"schema": schema[contract.EVENT_STREAM]["x-item-schema"]}
-        if rpc.streams
-        else schema["application/json"]
-    )
+    if rpc.streams:
+        event = schema[contract.EVENT_STREAM]["schema"]
+        schema = {"schema": event["properties"]["data"]["contentSchema"]["anyOf"][0]}
+    else:
+        schema = schema["application/json"]
     printed = encode(message)
     if rpc.response_body:
         printed = printed[rpc.response_body]
