@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Literal
 
 from aiohttp import web
@@ -92,12 +91,17 @@ class EventStream:
         """Says the error, where there is one, and that this is all."""
         if self.interrupted in {"client_gone", "not_taken"}:
             return
-        with suppress(ConnectionError):
+        try:
             async with asyncio.timeout(self._send_timeout):
                 await self.response.prepare(self._request)  # where no event has
                 if error is not None:
                     await self.response.write(frame("error", error))
                 await self.response.write_eof()
+        except TimeoutError:
+            self.interrupted = "not_taken"
+            self._cut_off()
+        except ConnectionError:
+            self.interrupted = "client_gone"
 
     async def _send(self, event: Message) -> None:
         await self._write(frame(*self._endpoint.event(event)))
@@ -113,12 +117,15 @@ class EventStream:
                 await self.response.write(data)
         except TimeoutError:
             self.interrupt("not_taken")
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self._cut_off()
         except ConnectionError:
             self.interrupt("client_gone")
         if self.interrupted:
             await asyncio.sleep(0)  # where the work itself writes, its cancellation comes here
+
+    def _cut_off(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     async def _beat(self) -> None:
         """A comment after each silence: nobody on the way takes the connection for dead."""

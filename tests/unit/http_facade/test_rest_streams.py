@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 from google.protobuf.message import Message
 from structlog.testing import capture_logs
 
@@ -234,6 +235,22 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
                 await response.read()
     (line,) = [line for line in lines if line["event"] == "http_request"]
     assert line["interrupted"] == "not_taken"
+
+
+async def test_a_client_that_does_not_take_the_end_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def wait(_response: web.StreamResponse, _data: bytes = b"") -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(web.StreamResponse, "write_eof", wait)
+    with capture_logs() as lines:
+        core = sends(statement("One"), DONE)
+        async with opened(core, send_timeout=0.1) as door, request(door) as response:
+            with pytest.raises(aiohttp.ClientError):
+                await asyncio.wait_for(response.read(), 5)
+    (line,) = [line for line in lines if line["event"] == "http_request"]
+    assert (line["status"], line["interrupted"]) == (200, "not_taken")
 
 
 async def test_a_door_that_closes_lets_streams_end_within_the_grace() -> None:
