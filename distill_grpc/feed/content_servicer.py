@@ -64,17 +64,7 @@ class ContentServicer:
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         """See the contract."""
-        wanted = reading.Search(
-            text=request.query,
-            sources=request.sources,
-            tags=request.tags,
-            authors=request.authors,
-            since=_instant(request, "since"),
-            until=_instant(request, "until"),
-            limit=request.limit,
-            highlight=request.highlight,
-            facets=request.facets,
-        )
+        wanted = replace(_searched(request), limit=request.limit, facets=request.facets)
         async with self.reads.connect() as connection:
             found = await reading.search(
                 connection,
@@ -95,44 +85,31 @@ class ContentServicer:
         return response
 
     async def search_stream(self, request: pb.SearchStreamRequest, call: Call) -> pb.SearchEvent:
-        """See the contract. Each item is sent once, even where it changes in between."""
-        wanted = reading.Search(
-            text=request.query,
-            sources=request.sources,
-            tags=request.tags,
-            authors=request.authors,
-            since=_instant(request, "since"),
-            until=_instant(request, "until"),
-            highlight=request.highlight,
-        )
+        """See the contract."""
         pages = walking.pages(
             self.reads,
             self.tokens,
             call.caller.user_id,
-            wanted,
+            _searched(request),
             known_sources=self.sources,
             page_token=request.page_token or None,
             now=clock.utc_now(),
         )
-        sent: set[UUID] = set()
-        first = last = None
+        about, count = None, 0
         async with aclosing(pages):
             async for found in pages:
                 last = found.listing
-                first = first or last
+                about = replace(about or last, next_page_token=last.next_page_token)
+                count += len(last.items)
                 for row in last.items:
-                    if row.id in sent:
-                        continue
-                    sent.add(row.id)
                     event = pb.SearchEvent()
                     fill_item(event.item, row)
                     if row.id in found.snippets:
                         event.item.snippet = found.snippets[row.id]
                     await call.send(event)
         done = pb.SearchEvent()
-        if first is not None and last is not None:
-            about = replace(first, next_page_token=last.next_page_token)
-            set_about(done.done, about, len(sent))
+        if about is not None:
+            set_about(done.done, about, count)
         return done
 
     async def ask(self, request: pb.AskRequest, call: Call) -> pb.AskResponse:
@@ -198,6 +175,18 @@ class ContentServicer:
         spender = Spender(credits_available=call.caller.credits_available)
         row = await self.digester.get_summary(call.caller.user_id, wanted, spender, now, anew=anew)
         return _response(row, wanted)
+
+
+def _searched(request: pb.SearchRequest | pb.SearchStreamRequest) -> reading.Search:
+    return reading.Search(
+        text=request.query,
+        sources=request.sources,
+        tags=request.tags,
+        authors=request.authors,
+        since=_instant(request, "since"),
+        until=_instant(request, "until"),
+        highlight=request.highlight,
+    )
 
 
 def _instant(request: Bounded, field: Literal["since", "until"]) -> datetime | None:

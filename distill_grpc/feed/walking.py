@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import replace
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -31,8 +32,12 @@ async def pages(
     page_token: str | None,
     now: datetime,
 ) -> AsyncGenerator[reading.Found, None]:
-    """The pages of a search, `MOST` items at the most; raises what `reading.search` raises."""
+    """The pages of a search, `MOST` items at the most; raises what `reading.search` raises.
+
+    Each item is on one page, even where it changes in between and comes again.
+    """
     wanted = replace(wanted, limit=PAGE, facets=False)
+    told: set[UUID] = set()
     for _ in range(MOST // PAGE):
         async with reads.connect() as connection:
             found = await reading.search(
@@ -44,7 +49,9 @@ async def pages(
                 page_token=page_token,
                 now=now,
             )
-        yield found
+        items = [row for row in found.listing.items if row.id not in told]
+        told.update(row.id for row in items)
+        yield replace(found, listing=replace(found.listing, items=items))
         page_token = found.listing.next_page_token
         if page_token is None:
             return

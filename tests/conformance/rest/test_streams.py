@@ -10,9 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from distill_grpc import clock
+from distill_grpc.db.engine import create_engine
 from distill_grpc.feed import walking
 from distill_grpc.feed.conversion import item_key
 from distill_grpc.feed.ingesting import item_id
+from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.feed.reading import Search
 from tests.conformance.asking import EVERY_DOOR, AnyDoor
 from tests.conformance.seeds import assert_error
 from tests.conformance.streaming import ASK, SEARCH, events, opened, streamed
@@ -141,6 +145,33 @@ async def test_thousands_of_items_come_once_each_while_others_arrive(
 def key(number: int) -> str:
     """The id of a story."""
     return item_key(item_id("rss", f"story-{number}"))
+
+
+async def test_an_item_that_sinks_while_it_is_read_comes_once(
+    idle: Service, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "PAGE", 2)
+    await watch(idle, user)
+    contents = [f"{'A story. ' * (9 - n)} Number {n} of them." for n in range(8)]
+    ids = await store(idle, user, *(story(n, content=text) for n, text in enumerate(contents)))
+    engine = create_engine(idle.settings.database_url or "", pool_size=1)
+    found: list[str] = []
+    pages = walking.pages(
+        engine,
+        PageTokens(b"k" * 32),
+        user,
+        Search(text="story"),
+        known_sources=("rss",),
+        page_token=None,
+        now=clock.utc_now(),
+    )
+    async for page in pages:
+        found += [item_key(row.id) for row in page.listing.items]
+        if len(found) == 2:  # the first of them is worth less now, and lies before the reader again
+            sunk = story(ids.index(found[0]), content=f"{'Nothing. ' * 200} A story.", title="")
+            await store(idle, user, sunk)
+    await engine.dispose()
+    assert sorted(found) == sorted(ids)
 
 
 async def test_past_its_bound_a_stream_says_how_to_go_on(
