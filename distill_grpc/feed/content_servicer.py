@@ -18,6 +18,7 @@ from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import asking, periods, reading, walking
 from distill_grpc.feed.conversion import fill_item, item_key, set_about, set_facets, set_listing
 from distill_grpc.feed.digesting import Digester, Spender, cited
+from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.llm.base import Document, Statement
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
@@ -42,6 +43,7 @@ class ContentServicer:
     sources: Collection[str]
     digester: Digester
     asker: asking.Asker
+    seeker: Seeker | None = None  # None: searches go by words alone
 
     async def list_recent(self, request: pb.ListRecentRequest, call: Call) -> pb.ListRecentResponse:
         """See the contract."""
@@ -65,6 +67,8 @@ class ContentServicer:
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         """See the contract."""
         wanted = replace(_searched(request), limit=request.limit, facets=request.facets)
+        now = clock.utc_now()
+        sought = NOTHING if request.page_token else await self._sought(wanted, call, now)
         async with self.reads.connect() as connection:
             found = await reading.search(
                 connection,
@@ -73,7 +77,8 @@ class ContentServicer:
                 wanted,
                 known_sources=self.sources,
                 page_token=request.page_token or None,
-                now=clock.utc_now(),
+                now=now,
+                sought=sought,
             )
         response = pb.SearchResponse()
         set_listing(response, found.listing)
@@ -86,14 +91,16 @@ class ContentServicer:
 
     async def search_stream(self, request: pb.SearchStreamRequest, call: Call) -> pb.SearchEvent:
         """See the contract."""
+        wanted, now = _searched(request), clock.utc_now()
         pages = walking.pages(
             self.reads,
             self.tokens,
             call.caller.user_id,
-            _searched(request),
+            wanted,
             known_sources=self.sources,
             page_token=request.page_token or None,
-            now=clock.utc_now(),
+            now=now,
+            sought=NOTHING if request.page_token else await self._sought(wanted, call, now),
         )
         about, count = None, 0
         async with aclosing(pages):
@@ -111,6 +118,15 @@ class ContentServicer:
         if about is not None:
             set_about(done.done, about, count)
         return done
+
+    async def _sought(self, wanted: reading.Search, call: Call, now: datetime) -> Sought:
+        """What a search looks for besides its words."""
+        if self.seeker is None:
+            return NOTHING
+        text = reading.meant(wanted, known_sources=self.sources, now=now)
+        return await self.seeker.seek(
+            call.caller.user_id, text, credits_available=call.caller.credits_available, now=now
+        )
 
     async def ask(self, request: pb.AskRequest, call: Call) -> pb.AskResponse:
         """See the contract."""

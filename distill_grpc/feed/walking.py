@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import reading
+from distill_grpc.feed.meaning import NOTHING, Sought
 from distill_grpc.feed.page_tokens import PageTokens
 
 PAGE = 500  # items that are read at once
@@ -31,6 +32,7 @@ async def pages(
     known_sources: Collection[str],
     page_token: str | None,
     now: datetime,
+    sought: Sought = NOTHING,
 ) -> AsyncGenerator[reading.Found, None]:
     """The pages of a search, `MOST` items at the most; raises what `reading.search` raises.
 
@@ -48,7 +50,9 @@ async def pages(
                 known_sources=known_sources,
                 page_token=page_token,
                 now=now,
+                sought=sought,
             )
+        sought = NOTHING  # the token of the next page knows what was near
         items = [row for row in found.listing.items if row.id not in told]
         told.update(row.id for row in items)
         yield replace(found, listing=replace(found.listing, items=items))

@@ -33,6 +33,7 @@ class Question:
 
     text: str
     documents: Sequence[Document]
+    near: frozenset[str] = frozenset()  # ids of those near in meaning, whatever their words
     seconds: float = 25.0  # after which whoever asks has gone
 
 

@@ -135,7 +135,7 @@ class Chat:
                 raise ChatFailed("timeout", charged=True) from None
             except openai.RateLimitError as error:
                 raise ChatFailed(
-                    "rate_limited", charged=False, retry_after=_seconds(error)
+                    "rate_limited", charged=False, retry_after=seconds_to_wait(error)
                 ) from None
             except openai.APIStatusError as error:
                 refused = error.status_code in {401, 403, 404}
@@ -263,7 +263,7 @@ async def _whole(response: Response) -> bytes:
     return bytes(body)
 
 
-def _seconds(error: openai.APIStatusError) -> float | None:
+def seconds_to_wait(error: openai.APIStatusError) -> float | None:
     """What `Retry-After` says, as far as it is a number of seconds."""
     try:
         seconds = float(error.response.headers.get("retry-after", ""))

@@ -37,6 +37,7 @@ from distill_grpc.llm.wording import cut
 log = structlog.get_logger()
 
 _DOCUMENTS = 8  # that a model reads
+_NEAR = 3  # … of them for their meaning, where words find enough others
 _LIMIT = 400  # characters of a sentence
 _TOKENS = 1_500
 _SPARE = 2.0  # seconds kept for what comes after the call
@@ -71,7 +72,8 @@ class OpenAiAnswerer:
         evidence = await asyncio.to_thread(weigh, question)
         # What holds nothing of the question is not sent to a model: it could only invent.
         task = _task(question, evidence)
-        if purse is None or not evidence.holds or not task.passages:
+        may_hold = evidence.holds or bool(question.near)
+        if purse is None or not may_hold or not task.passages:
             return await said(quoted(evidence, self._offline_name), say)
         aliases: dict[str, dict[str, tuple[str, ...]]] = {}
         rules = _RULES.format(sentences=MOST, limit=_LIMIT)
@@ -94,21 +96,29 @@ class OpenAiAnswerer:
         if not told.statements:
             failed = f"fallback:{self._offline_name}"
             return await said(quoted(evidence, failed), say)
+        share = round(evidence.passages[0].share, 3) if evidence.passages else 0.0
         return Answer(
             statements=list(told.statements.values()),
             model=self.name,
-            confidence=round(evidence.passages[0].share, 3),
+            confidence=share,
             incomplete=bool(why),
         )
 
 
 def _task(question: Question, evidence: Evidence) -> material.Task:
-    """The question with the passages of the documents that hold most of it."""
+    """The question with the passages of the documents that hold most of it, by words or by meaning."""
     best: dict[str, tuple[Reading, str]] = {}
     for passage in evidence.passages:
         best.setdefault(passage.reading.id, (passage.reading, passage.text))
+    chosen = list(best.values())[:_DOCUMENTS]
+    told = {reading.id for reading, _ in chosen}
+    order = [document.id for document in question.documents if document.id in question.near]
+    by_id = {reading.id: reading for reading in evidence.readings}
+    near = [by_id[id_] for id_ in order if id_ not in told][: max(_NEAR, _DOCUMENTS - len(chosen))]
+    # Without words in common, the beginning stands for a document.
+    chosen = [*chosen[: _DOCUMENTS - len(near)], *((reading, "") for reading in near)]
     passages = []
-    for reading, sentence in list(best.values())[:_DOCUMENTS]:
+    for reading, sentence in chosen:
         if not reading.steering and not addresses_a_model(reading.document.author):
             text = _around(reading, sentence)
             if not addresses_a_model(text):

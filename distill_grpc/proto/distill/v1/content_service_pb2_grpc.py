@@ -86,7 +86,8 @@ class ContentServiceServicer:
 
     def Search(self, request, context):
         """Search through collected content. Words are matched by their stem; quotes make a phrase, `or` an
-        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow.
+        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow. Where an
+        embedding model is configured, items that mean the same are found too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

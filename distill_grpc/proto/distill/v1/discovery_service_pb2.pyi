@@ -285,14 +285,16 @@ class GetMetadataResponse(_message.Message):
         stream_path: str
         def __init__(self, path: _Optional[str] = ..., method: _Optional[str] = ..., description: _Optional[str] = ..., data_freshness: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_count: _Optional[int] = ..., completeness: _Optional[float] = ..., available_dates: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., latest_summary: _Optional[str] = ..., searchable_fields: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., date_range: _Optional[_Union[GetMetadataResponse.DateRange, _Mapping]] = ..., stream_path: _Optional[str] = ...) -> None: ...
     class Statistics(_message.Message):
-        __slots__ = ("total_items", "storage_used", "summaries_generated")
+        __slots__ = ("total_items", "storage_used", "summaries_generated", "embedded")
         TOTAL_ITEMS_FIELD_NUMBER: _ClassVar[int]
         STORAGE_USED_FIELD_NUMBER: _ClassVar[int]
         SUMMARIES_GENERATED_FIELD_NUMBER: _ClassVar[int]
+        EMBEDDED_FIELD_NUMBER: _ClassVar[int]
         total_items: int
         storage_used: str
         summaries_generated: int
-        def __init__(self, total_items: _Optional[int] = ..., storage_used: _Optional[str] = ..., summaries_generated: _Optional[int] = ...) -> None: ...
+        embedded: float
+        def __init__(self, total_items: _Optional[int] = ..., storage_used: _Optional[str] = ..., summaries_generated: _Optional[int] = ..., embedded: _Optional[float] = ...) -> None: ...
     class Budget(_message.Message):
         __slots__ = ("name", "unit", "limit", "left", "resets_at", "blocked_until")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -334,20 +336,22 @@ class GetMetadataResponse(_message.Message):
         budgets: _containers.RepeatedCompositeFieldContainer[GetMetadataResponse.Budget]
         def __init__(self, source: _Optional[str] = ..., state: _Optional[str] = ..., item_count: _Optional[int] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completeness: _Optional[float] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., budgets: _Optional[_Iterable[_Union[GetMetadataResponse.Budget, _Mapping]]] = ...) -> None: ...
     class LlmUsage(_message.Message):
-        __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd")
+        __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd", "embedding_model")
         MODEL_FIELD_NUMBER: _ClassVar[int]
         DATE_FIELD_NUMBER: _ClassVar[int]
         CALLS_FIELD_NUMBER: _ClassVar[int]
         TOKENS_FIELD_NUMBER: _ClassVar[int]
         DAILY_TOKENS_FIELD_NUMBER: _ClassVar[int]
         COST_USD_FIELD_NUMBER: _ClassVar[int]
+        EMBEDDING_MODEL_FIELD_NUMBER: _ClassVar[int]
         model: str
         date: str
         calls: int
         tokens: int
         daily_tokens: int
         cost_usd: float
-        def __init__(self, model: _Optional[str] = ..., date: _Optional[str] = ..., calls: _Optional[int] = ..., tokens: _Optional[int] = ..., daily_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
+        embedding_model: str
+        def __init__(self, model: _Optional[str] = ..., date: _Optional[str] = ..., calls: _Optional[int] = ..., tokens: _Optional[int] = ..., daily_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., embedding_model: _Optional[str] = ...) -> None: ...
     USER_STATUS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
