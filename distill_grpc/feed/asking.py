@@ -125,6 +125,8 @@ async def _find(
     connection: AsyncConnection, user_id: str, filters: item_lists.Filters, sought: Sought
 ) -> tuple[list[item_lists.ItemRow], Sequence[UUID]]:
     """What may hold the answer, likeliest first, and which of it is near in meaning."""
+    if not filters.query and sought.meaning is None:
+        return [], ()
     walk, others, near = await blending.begin(connection, user_id, filters, sought, any_word=True)
     rows, _, _ = fusion.merge(walk, others, near, filters.limit)
     return rows, walk.near

@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from distill_grpc import clock
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
-from distill_grpc.feed.store import embeddings, preferences
+from distill_grpc.feed.store import embedding_states, embeddings, preferences
 from distill_grpc.feed.store.embeddings import Text
 from distill_grpc.llm.embedding import Embedder, EmbeddingFailed
 from distill_grpc.llm.fitting import Fitting
@@ -61,21 +61,21 @@ class ItemEmbedder:
     async def begin(self) -> None:
         """Makes everybody due whose items were embedded by another model, or by none."""
         async with self.engine.begin() as connection:
-            count = await embeddings.insert_states(connection, self.embedder.name, self.now())
+            count = await embedding_states.insert_states(connection, self.embedder.name, self.now())
         if count:
             log.info("embedding_begins", model=self.embedder.name, users=count)
 
     async def mark_due(self, user_id: str) -> None:
         """Makes a user due where items lack vectors."""
         async with self.engine.begin() as connection:
-            await embeddings.mark_due(connection, user_id, self.embedder.name, self.now())
+            await embedding_states.mark_due(connection, user_id, self.embedder.name, self.now())
 
     async def work(self) -> int:
         """Embeds the items of those who are due, until nobody is; returns how many turns it took."""
         turns = 0
         while True:
             async with self.engine.begin() as connection:
-                claim = await embeddings.claim_due(connection, self.now(), LEASE)
+                claim = await embedding_states.claim_due(connection, self.now(), LEASE)
             if claim is None:
                 return turns
             await self.take_turn(claim.user_id, claim.attempt)
@@ -103,7 +103,7 @@ class ItemEmbedder:
         for _ in range(TURN):
             async with self.engine.begin() as connection:
                 now = self.now()
-                state = await embeddings.hold(connection, user_id, attempt, now + LEASE)
+                state = await embedding_states.hold(connection, user_id, attempt, now + LEASE)
                 if state is None:
                     log.info("embedding_not_ours", user_id=user_id)
                     return None, 0
@@ -117,7 +117,9 @@ class ItemEmbedder:
                 )
                 if not rows:
                     # Under the lock of the state: who stores items from now on makes it due again.
-                    await embeddings.release(connection, user_id, attempt, due_at=None, failures=0)
+                    await embedding_states.release(
+                        connection, user_id, attempt, due_at=None, failures=0
+                    )
                     return None, 0
                 wishes = await preferences.get_preferences(connection, user_id)
             daily = daily_limit(Taste.of(wishes).daily_llm_tokens, self.llm_daily_tokens)
@@ -174,7 +176,9 @@ class ItemEmbedder:
 
     async def _release(self, user_id: str, attempt: int, due_at: datetime, failures: int) -> None:
         async with self.engine.begin() as connection:
-            await embeddings.release(connection, user_id, attempt, due_at=due_at, failures=failures)
+            await embedding_states.release(
+                connection, user_id, attempt, due_at=due_at, failures=failures
+            )
 
     @contextlib.asynccontextmanager
     async def _kept(self, user_id: str, attempt: int) -> AsyncIterator[None]:
@@ -185,7 +189,9 @@ class ItemEmbedder:
                 await asyncio.sleep(LEASE.total_seconds() / 3)
                 try:
                     async with self.engine.begin() as connection:
-                        await embeddings.hold(connection, user_id, attempt, self.now() + LEASE)
+                        await embedding_states.hold(
+                            connection, user_id, attempt, self.now() + LEASE
+                        )
                 except Exception as error:  # the lease leaves time for more than one attempt
                     log.warning("claim_not_extended", why=type(error).__name__)
 

@@ -25,7 +25,7 @@ Yaml = Any
 SETTINGS = {variable(field) for field in Settings.model_fields}
 OWN_IMAGE = re.compile(r"(.*/)?distill:[0-9.]+")
 # A tag that names a whole version, such as 16.10-bookworm.
-PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z]+)*")
+PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z]+[0-9]*)*")
 
 
 def load(name: str) -> Yaml:

@@ -15,6 +15,7 @@ from distill_grpc.feed.digesting import Digester, Spender
 from distill_grpc.feed.embedding import ItemEmbedder
 from distill_grpc.feed.meaning import Seeker
 from distill_grpc.feed.periods import period
+from distill_grpc.feed.store import embedding_states as states
 from distill_grpc.feed.store import embeddings as store
 from distill_grpc.llm.embedding import Embedder
 from distill_grpc.llm.offline import OfflineSummariser
@@ -316,7 +317,8 @@ async def test_a_worker_that_dies_anywhere_is_replaced_and_nothing_is_asked_for_
     monkeypatch.setattr(embedding, "BATCH", 2)
     await watched(world)
     await collected(world, *(f"Text {n}." for n in range(5)))
-    real, nth, calls = getattr(store, where), 1 if where == "release" else 2, 0
+    owner = states if where in {"hold", "release"} else store
+    real, nth, calls = getattr(owner, where), 1 if where == "release" else 2, 0
 
     async def dies(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
@@ -328,10 +330,10 @@ async def test_a_worker_that_dies_anywhere_is_replaced_and_nothing_is_asked_for_
             raise Killed
         return result
 
-    monkeypatch.setattr(store, where, dies)
+    monkeypatch.setattr(owner, where, dies)
     with pytest.raises(Killed):
         await work(world)
-    monkeypatch.setattr(store, where, real)
+    monkeypatch.setattr(owner, where, real)
     assert await work(world) == 0  # the claim holds for a while
     world.ahead = embedding.LEASE + timedelta(seconds=1)
     assert await work(world) == 1
@@ -348,7 +350,7 @@ async def test_a_claim_that_another_took_over_does_nothing_more(
     await watched(world)
     await collected(world, "A bridge.")
     async with world.engine.begin() as connection:
-        first = await store.claim_due(connection, world.now(), embedding.LEASE)
+        first = await states.claim_due(connection, world.now(), embedding.LEASE)
     assert first is not None
     world.ahead = embedding.LEASE + timedelta(seconds=1)
     await work(world)
@@ -518,7 +520,7 @@ async def test_the_tags_of_a_sync_do_not_depend_on_vectors(
         raise RuntimeError("no vectors today")
 
     await watched(world)
-    monkeypatch.setattr(store, "mark_due", fails)
+    monkeypatch.setattr(states, "mark_due", fails)
     await collected(world, "A bridge.")
     (run, *_) = await world.ask("SELECT status FROM sync_runs ORDER BY queued_at DESC")
     assert run.status == "partial"

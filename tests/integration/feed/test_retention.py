@@ -13,7 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed import connecting, preferring, retention
 from distill_grpc.feed.budgets import PostgresBudgets, spending_for
+<<<<<<< HEAD
 from distill_grpc.feed.store import digest_mails, embeddings, llm_usage, tags, tokens, turns
+=======
+from distill_grpc.feed.store import (
+    digest_mails,
+    embedding_states,
+    embeddings,
+    llm_usage,
+    tags,
+    tokens,
+)
+>>>>>>> embed
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
@@ -56,7 +67,7 @@ async def filled(world: World, user: str) -> None:
         assert await turns.claim(connection, user, "work", uuid4(), timedelta(days=40))
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
         await tags.upsert_vocabulary(connection, user, [], world.now())
-        await embeddings.mark_due(connection, user, "a model", world.now())
+        await embedding_states.mark_due(connection, user, "a model", world.now())
         await embed(connection, user)
         await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
     with spending_for(user):
