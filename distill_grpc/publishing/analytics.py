@@ -102,19 +102,15 @@ class EventProcessor:
         rows = [self._row(event) for event in events]
         async with self.engine.begin() as connection:
             # Of posts that are there: an event is no reason to fail for ever.
-            known = await store.list_known(connection, {row["post_id"] for row in rows})
-            rows = [row for row in rows if row["post_id"] in known]
-            if not rows:
-                return
+            known = await store.list_known(connection, {row.post_id for row in rows})
+            rows = [row for row in rows if row.post_id in known]
             new = await store.insert_events(connection, rows)
-            seen = [r for r in rows if r["id"] in new and r["event_type"] == POST_VIEW]
-            if not seen:
-                return
-            views = Counter((row["post_id"], _day(row["at"])) for row in seen)
+            seen = [row for row in rows if row.id in new and row.event_type == POST_VIEW]
+            views = Counter((row.post_id, _day(row.at)) for row in seen)
             readers = Counter(
                 await store.insert_readers(
                     connection,
-                    {(r["post_id"], _day(r["at"]), r["reader"]) for r in seen if r["reader"]},
+                    {(row.post_id, _day(row.at), row.reader) for row in seen if row.reader},
                 )
             )
             await store.add_to_days(
@@ -128,15 +124,15 @@ class EventProcessor:
                 connection, events=now - EVENTS_KEPT, readers=(now - READERS_KEPT).date()
             )
 
-    def _row(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, event: Mapping[str, Any]) -> store.Event:
         at = datetime.fromisoformat(event["timestamp"])
-        return {
-            "id": UUID(event["id"]),
-            "event_type": event["event_type"],
-            "post_id": UUID(event["post_id"]),
-            "reader": self._reader(event["user_id"], _day(at)),
-            "at": at,
-        }
+        return store.Event(
+            id=UUID(event["id"]),
+            event_type=event["event_type"],
+            post_id=UUID(event["post_id"]),
+            reader=self._reader(event["user_id"], _day(at)),
+            at=at,
+        )
 
     def _reader(self, user_id: str | None, day: date) -> bytes | None:
         if user_id is None:
