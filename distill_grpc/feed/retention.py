@@ -113,12 +113,8 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await llm_usage.delete_of_user(connection, user_id)
                 await preferences.delete_of_user(connection, user_id)
                 await tags.delete_of_user(connection, user_id)
-<<<<<<< HEAD
                 await turns.delete_of_user(connection, user_id)
-                await embeddings.delete_of_user(connection, user_id)
-=======
                 await embedding_states.delete_of_user(connection, user_id)
->>>>>>> embed
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
                 await pushes.delete_of_user(connection, user_id)

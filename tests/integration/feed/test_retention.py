@@ -13,9 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed import connecting, preferring, retention
 from distill_grpc.feed.budgets import PostgresBudgets, spending_for
-<<<<<<< HEAD
-from distill_grpc.feed.store import digest_mails, embeddings, llm_usage, tags, tokens, turns
-=======
 from distill_grpc.feed.store import (
     digest_mails,
     embedding_states,
@@ -23,8 +20,8 @@ from distill_grpc.feed.store import (
     llm_usage,
     tags,
     tokens,
+    turns,
 )
->>>>>>> embed
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
