@@ -22,6 +22,7 @@ from distill_grpc.feed.digesting import Digester
 from distill_grpc.feed.embedding import ItemEmbedder
 from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.meaning import Seeker
+from distill_grpc.feed.model_tagging import ModelTagger
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
@@ -36,6 +37,7 @@ from distill_grpc.llm.embedding import Embedder
 from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
+from distill_grpc.llm.tag_choosing import OpenAiTagChooser, TagChooser
 from distill_grpc.settings import Settings, SettingsError
 from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
@@ -68,6 +70,7 @@ class Parts:
     summariser: Summariser
     http: HttpClient
     answerer: Answerer = field(default_factory=OfflineAnswerer)
+    tag_chooser: TagChooser | None = None  # None: tags are found offline only
     pushing: Pushing | None = None  # None: no platform can reach this service
     seeker: Seeker | None = None  # None: nothing is found by meaning
 
@@ -105,6 +108,15 @@ class Parts:
             summariser=self.summariser,
             llm_daily_tokens=self.policy.llm_daily_tokens,
             embedding_model=None if self.seeker is None else self.seeker.embedder.name,
+        )
+
+    @property
+    def model_tagger(self) -> ModelTagger:
+        """What tags by a model."""
+        return ModelTagger(
+            engine=self.engine,
+            chooser=self.tag_chooser,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
         )
 
 
@@ -151,6 +163,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             ),
             summariser=OfflineSummariser() if chat is None else OpenAiSummariser(chat),
             answerer=OfflineAnswerer() if chat is None else OpenAiAnswerer(chat),
+            tag_chooser=None if chat is None else OpenAiTagChooser(chat),
             http=http,
             pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
             seeker=await _seeker(settings, engine, stack),

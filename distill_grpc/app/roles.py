@@ -19,7 +19,7 @@ from distill_grpc.app.working import (
     build_tagger,
     build_ticks,
 )
-from distill_grpc.feed import digest_scheduling, syncing, tagging
+from distill_grpc.feed import digest_scheduling, model_tagging, syncing, tagging
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digest_scheduling import DigestMaker
 from distill_grpc.jobs.amqp import AmqpJobs
@@ -70,6 +70,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
         maker = DigestMaker(engine=parts.engine, digester=parts.digester)
         parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
         parts.queue.handle(tagging.TAG_JOB, build_tagger(parts))
+        parts.queue.handle(model_tagging.MODEL_TAG_JOB, parts.model_tagger.run)
         if parts.item_embedder is not None:
             await parts.item_embedder.begin()
         post = DigestPost(

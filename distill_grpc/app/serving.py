@@ -58,6 +58,7 @@ from distill_grpc.rpc.rate_limiting import rate_limiting
 from distill_grpc.rpc.request_id import request_id
 from distill_grpc.rpc.server import GrpcServer
 from distill_grpc.rpc.simulation import simulation
+from distill_grpc.rpc.stream_limit import stream_limit
 from distill_grpc.rpc.validation import validation
 from distill_grpc.settings import Settings
 from http_facade.app import build_app
@@ -97,6 +98,7 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
                 ),
             },
+            of_streams=[stream_limit()],
         )
 
 

@@ -15,7 +15,7 @@ from distill_grpc import clock
 from distill_grpc.app.parts import Parts
 from distill_grpc.db import replies
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed import digest_scheduling, periods, retention, syncing, tagging
+from distill_grpc.feed import digest_scheduling, model_tagging, periods, retention, syncing, tagging
 from distill_grpc.feed.collecting import Collector
 from distill_grpc.feed.digest_mailing import DigestPost
 from distill_grpc.feed.digesting import Spender
@@ -84,10 +84,16 @@ def build_enricher(parts: Parts) -> Callable[[str], Awaitable[None]]:
 
 
 def build_tagger(parts: Parts) -> Callable[[str], Awaitable[None]]:
-    """What tags the items of a user that their vocabulary has not tagged yet."""
+    """What tags the items of a user that their vocabulary has not tagged yet, offline.
+
+    Where the user wants it and a model is set, a job of its own asks that afterwards.
+    """
 
     async def tag_items(user_id: str) -> None:
         await tagging.tag_items(parts.engine, user_id)
+        if parts.tag_chooser is not None:
+            async with parts.engine.begin() as connection:
+                await model_tagging.enqueue_wanted(connection, parts.queue, user_id)
 
     return tag_items
 

@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from distill_grpc.cli import connecting, doctor, jobs, keys, reading, roles, tags, tokens, watching
+from distill_grpc.cli import (
+    connecting,
+    doctor,
+    feeds,
+    jobs,
+    keys,
+    preferences,
+    reading,
+    roles,
+    tags,
+    tokens,
+    watching,
+)
 from distill_grpc.settings import SettingsError
 
 app = typer.Typer(
@@ -45,7 +57,19 @@ def _root(
         typer.echo(context.get_help())
 
 
-for part in (roles, tokens, keys, jobs, doctor, watching, connecting, reading, tags):
+for part in (
+    roles,
+    tokens,
+    keys,
+    jobs,
+    doctor,
+    watching,
+    connecting,
+    reading,
+    tags,
+    preferences,
+    feeds,
+):
     part.add_commands(app)
 
 

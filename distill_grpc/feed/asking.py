@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -17,7 +18,7 @@ from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
-from distill_grpc.llm.base import Document
+from distill_grpc.llm.base import Document, Statement
 from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
 
 ITEMS = 60  # that are read for an answer
@@ -45,6 +46,10 @@ class Told:
     seconds: float
 
 
+# Takes the documents that may be cited, by id, and a statement that cites some of them.
+Tell = Callable[[Mapping[str, Document], Statement], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
     """Answers questions."""
@@ -62,8 +67,9 @@ class Asker:
         known_sources: Collection[str],
         credits_available: bool,
         now: datetime,
+        tell: Tell | None = None,
     ) -> Told:
-        """The answer. No connection is held while it is worded.
+        """The answer. No connection is held while it is worded, and told piece by piece.
 
         Raises NOT_WATCHING, INVALID_ARGUMENT naming the field, and INSUFFICIENT_CREDITS where a model
         would have to be asked.
@@ -103,11 +109,14 @@ class Asker:
             near=frozenset(map(str, near)),
             seconds=ASKED,
         )
-        answer = await self.answerer.answer(question, purse)
+        by_id = {document.id: document for document in documents}
+        say = None if tell is None else partial(tell, by_id)
+        answer = await self.answerer.answer(question, purse, say=say)
+        incomplete = ["answer_incomplete"] if answer.incomplete else []
         return Told(
             answer=answer,
-            documents={document.id: document for document in documents},
-            warnings=fresh.warning(*sought.warnings).warnings,
+            documents=by_id,
+            warnings=fresh.warning(*sought.warnings, *incomplete).warnings,
             seconds=time.perf_counter() - begin,
         )
 

@@ -83,15 +83,15 @@ class DigestPost:
 
     async def _note(self, mail: Row[Any], **values: Any) -> None:
         async with self.engine.begin() as connection:
-            await digest_mails.update_mail(
-                connection, mail.user_id, mail.date, mail.tz, mail.attempts, **values
-            )
+            await digest_mails.update_mail(connection, mail, **values)
 
     async def _message(self, mail: Row[Any]) -> EmailMessage | None:
         async with self.engine.connect() as connection:
             wanted = await preferences.get_preferences(connection, mail.user_id)
             watch = await watches.get_watch(connection, mail.user_id)
-            row = await summaries.get_summary(connection, mail.user_id, "daily", mail.date, mail.tz)
+            row = await summaries.get_summary(
+                connection, mail.user_id, mail.period, mail.date, mail.tz
+            )
         if row is None or watch is None or watch.unwatched_at is not None or not watch.email:
             return None
         if wanted is None or not wanted.mail:
@@ -102,7 +102,7 @@ class DigestPost:
         """The mail of a digest; None where the recipient's address is none."""
         token = self.tokens.sign(row.user_id, UNSUBSCRIBE)
         stop = f"{self.public_url}/digests/{token}/unsubscribe"
-        key = hashlib.sha256(f"{row.user_id}\0{row.date}\0{row.tz}".encode()).hexdigest()
+        key = hashlib.sha256(digest_pages.identity(row).encode()).hexdigest()
         message = EmailMessage()
         try:
             message["From"] = Address("Distill", addr_spec=self.sender)

@@ -205,6 +205,8 @@ def _add_endpoints(
             endpoint = response.available_endpoints.add(
                 path=f"/{name}", method=rpc.http_method, description=rpc.doc
             )
+            if rpc.stream_path:
+                endpoint.stream_path = rpc.stream_path
             if name == "content/recent":
                 endpoint.description = f"Recent content from the last {RECENT_HOURS} hours"
                 set_instant(endpoint.data_freshness, fresh.fresh_until)

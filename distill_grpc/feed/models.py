@@ -22,7 +22,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
     text,
+    true,
 )
 from sqlalchemy import (
     Date as SqlDate,
@@ -262,6 +264,7 @@ class Item(Base):
     # Where it was tagged by a vocabulary: what its source called it, and by which revision.
     source_tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     tag_revision: Mapped[int | None] = mapped_column(Integer)
+    model_tag_revision: Mapped[int | None] = mapped_column(Integer)  # that a model was asked by
     content_hash: Mapped[bytes] = mapped_column(LargeBinary)
     stored_bytes: Mapped[int] = mapped_column(Integer)
     search: Mapped[Any] = mapped_column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True))
@@ -356,10 +359,11 @@ class Summary(Base):
 
 
 class Preferences(Base):
-    """What a user wants of their digests, and when the next one is due.
+    """What a user wants of their digests, and when the next ones are due.
 
-    `digest_date` is the day that is digested next; a day is done once, as the same statement that finds
-    it due moves it on. `credits_available` is what the user's last token said.
+    `digest_date` is the day that is digested next, `weekly_date` the Monday of that week: both stay where
+    the schedule is turned off, so that nothing is done twice. `credits_available` is what the user's last
+    token said.
     """
 
     __tablename__ = "preferences"
@@ -377,6 +381,12 @@ class Preferences(Base):
     credits_available: Mapped[bool]
     next_digest_at: Mapped[datetime | None]
     digest_date: Mapped[Date | None] = mapped_column(SqlDate)
+    daily: Mapped[bool] = mapped_column(server_default=true())
+    weekly: Mapped[bool] = mapped_column(server_default=false())
+    next_weekly_at: Mapped[datetime | None]
+    weekly_date: Mapped[Date | None] = mapped_column(SqlDate)
+    authors: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    tags_by_model: Mapped[bool] = mapped_column(server_default=false())
     feed_hash: Mapped[bytes | None] = mapped_column(LargeBinary)  # SHA-256 of the feed's token
     updated_at: Mapped[datetime]
     __table_args__ = (
@@ -384,6 +394,11 @@ class Preferences(Base):
             "ix_preferences_due",
             "next_digest_at",
             postgresql_where=text("next_digest_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_preferences_weekly_due",
+            "next_weekly_at",
+            postgresql_where=text("next_weekly_at IS NOT NULL"),
         ),
         Index("uq_preferences_feed", "feed_hash", unique=True),
     )
@@ -446,6 +461,7 @@ class DigestMail(Base):
 
     __tablename__ = "digest_mails"
     user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    period: Mapped[str] = mapped_column(String(20), primary_key=True, server_default="daily")
     date: Mapped[Date] = mapped_column(SqlDate, primary_key=True)
     tz: Mapped[str] = mapped_column(String(100), primary_key=True)
     status: Mapped[str] = mapped_column(String(20))  # waiting, sent, refused or given_up
@@ -461,6 +477,16 @@ class DigestMail(Base):
         ),
         Index("ix_digest_mails_created", "created_at"),
     )
+
+
+class Turn(Base):
+    """Work that one process does for a user at a time; others wait until it is done or its lease ends."""
+
+    __tablename__ = "turns"
+    user_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    work: Mapped[str] = mapped_column(String(200), primary_key=True)
+    holder: Mapped[UUID] = mapped_column(Uuid)
+    lease_until: Mapped[datetime]
 
 
 class LlmUsage(Base):

@@ -30,13 +30,22 @@ def period(word: str, day: str | None, tz: str, now: datetime) -> Period:
         if day is not None:
             raise invalid_argument({"date": "goes with daily or weekly, not with a date as period"})
         chosen, kind, field = _date(word, "period"), "daily", "period"
-    first = chosen - timedelta(days=chosen.weekday()) if kind == "weekly" else chosen
     try:
-        after = first + timedelta(days=7 if kind == "weekly" else 1)
-        start, end = _midnight(first, where), _midnight(after, where)
+        first = first_day(kind, chosen)
+        start, end = _midnight(first, where), _midnight(following(kind, first), where)
     except OverflowError:
         raise invalid_argument({field: "is out of range"}) from None
     return Period(kind, first, tz, start, end)
+
+
+def first_day(kind: str, day: date) -> date:
+    """The date of the period that a day is in: itself, or the Monday of its week."""
+    return day - timedelta(days=day.weekday()) if kind == "weekly" else day
+
+
+def following(kind: str, first: date) -> date:
+    """The date of the period after the one of that date."""
+    return first + timedelta(days=7 if kind == "weekly" else 1)
 
 
 def zone(tz: str) -> ZoneInfo:

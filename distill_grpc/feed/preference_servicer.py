@@ -15,6 +15,19 @@ from distill_grpc.proto.distill.v1 import preference_service_pb2 as pb
 from distill_grpc.rpc.call import Call
 from distill_grpc.rpc.instants import set_instant
 
+# Fields that take their default where they are left out.
+_OPTIONAL = (
+    "language",
+    "length",
+    "digest_hour",
+    "tz",
+    "mail",
+    "daily",
+    "weekly",
+    "tags_by_model",
+    "daily_llm_tokens",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PreferenceServicer:
@@ -47,9 +60,10 @@ class PreferenceServicer:
             ],
             "tags": list(request.tags),
             "sources": list(request.sources),
+            "authors": list(request.authors),
             "names": list(request.names),
         }
-        for name in ("language", "length", "digest_hour", "tz", "mail", "daily_llm_tokens"):
+        for name in _OPTIONAL:
             if request.HasField(name):
                 wanted[name] = getattr(request, name)
         async with self.engine.begin() as connection:
@@ -68,9 +82,13 @@ def _preferences(values: Any) -> pb.Preferences:
         length=values["length"],
         tags=values["tags"],
         sources=values["sources"],
+        authors=values["authors"],
         names=values["names"],
         tz=values["tz"],
         mail=values["mail"],
+        daily=values["daily"],
+        weekly=values["weekly"],
+        tags_by_model=values["tags_by_model"],
     )
     for section in values["sections"]:
         told.sections.add(**section)
@@ -78,4 +96,5 @@ def _preferences(values: Any) -> pb.Preferences:
         if values[name] is not None:
             setattr(told, name, values[name])
     set_instant(told.next_digest_at, values.get("next_digest_at"))
+    set_instant(told.next_weekly_at, values.get("next_weekly_at"))
     return told

@@ -15,7 +15,7 @@ from distill_grpc import clock
 from distill_grpc.auth import Caller
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import watching
-from distill_grpc.feed.periods import zone
+from distill_grpc.feed.periods import first_day, following, zone
 from distill_grpc.feed.store import preferences
 from distill_grpc.llm.base import OwnSection
 
@@ -25,10 +25,14 @@ DEFAULTS: Mapping[str, Any] = {
     "sections": [],
     "tags": [],
     "sources": [],
+    "authors": [],
     "names": [],
     "digest_hour": None,
     "tz": "UTC",
     "mail": False,
+    "daily": True,
+    "weekly": True,
+    "tags_by_model": False,
     "daily_llm_tokens": None,
 }
 # How much a digest says: (highlights, characters of each).
@@ -44,6 +48,7 @@ class Taste:
     limit: int = 300
     tags: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     sections: tuple[OwnSection, ...] = ()
     daily_llm_tokens: int | None = None
@@ -60,6 +65,7 @@ class Taste:
             limit=limit,
             tags=tuple(row.tags),
             sources=tuple(row.sources),
+            authors=tuple(row.authors),
             names=tuple(row.names),
             sections=tuple(
                 OwnSection(
@@ -84,17 +90,15 @@ async def update(
 ) -> Row[Any]:
     """Replaces a user's preferences by the given ones (columns as in `DEFAULTS`).
 
-    The schedule stays where hour and time zone do. Raises NOT_WATCHING, and INVALID_ARGUMENT naming
+    A schedule stays where hour and time zone do. Raises NOT_WATCHING, and INVALID_ARGUMENT naming
     each wrong field.
     """
     _check(wanted, known_sources)
     await watching.require_watch(connection, caller.user_id)
     before = await preferences.get_preferences(connection, caller.user_id, lock=True)
     values = {**DEFAULTS, **wanted}
-    schedule = (values["digest_hour"], values["tz"])
-    if before is None or schedule != (before.digest_hour, before.tz):
-        day, due = first_due(*schedule, now) if schedule[0] is not None else (None, None)
-        values |= {"digest_date": day, "next_digest_at": due}
+    for kind in preferences.SCHEDULES:
+        values |= _schedule(kind, values, before, now)
     return await preferences.upsert_preferences(
         connection,
         caller.user_id,
@@ -104,22 +108,41 @@ async def update(
     )
 
 
-def first_due(hour: int, tz: str, now: datetime) -> tuple[date, datetime]:
-    """The first day to digest, and when: the next instant at which the clock shows the hour."""
+def first_due(kind: str, hour: int, tz: str, now: datetime) -> tuple[date, datetime]:
+    """The first period to digest, and when: the next time that the clock shows the hour after one."""
     today = now.astimezone(zone(tz)).date()
-    yesterday = today - timedelta(days=1)
-    due = due_at(yesterday, hour, tz)
-    return (yesterday, due) if due > now else (today, due_at(today, hour, tz))
+    running = first_day(kind, today)
+    ended = first_day(kind, running - timedelta(days=1))
+    due = due_at(kind, ended, hour, tz)
+    return (ended, due) if due > now else (running, due_at(kind, running, hour, tz))
 
 
-def due_at(day: date, hour: int, tz: str) -> datetime:
-    """When the digest of a day is due: on the next day, when the clock there shows the hour."""
-    return _instant(day + timedelta(days=1), hour, zone(tz))
+def due_at(kind: str, first: date, hour: int, tz: str) -> datetime:
+    """When the digest of a period is due: on the day after it, when the clock there shows the hour."""
+    return _instant(following(kind, first), hour, zone(tz))
 
 
-def end_of(day: date, tz: str) -> datetime:
-    """The instant at which a day of a time zone is over."""
-    return _instant(day + timedelta(days=1), 0, zone(tz))
+def end_of(kind: str, first: date, tz: str) -> datetime:
+    """The instant at which a period of a time zone is over."""
+    return _instant(following(kind, first), 0, zone(tz))
+
+
+def _schedule(
+    kind: str, values: Mapping[str, Any], before: Row[Any] | None, now: datetime
+) -> dict[str, Any]:
+    """The columns that change of a kind's schedule; what was digested already is not due again."""
+    columns = preferences.SCHEDULES[kind]
+    told = ("digest_hour", "tz", kind)
+    if before is not None and all(getattr(before, name) == values[name] for name in told):
+        return {}
+    hour, tz = values["digest_hour"], values["tz"]
+    if hour is None or not values[kind]:
+        return {columns.due: None}
+    first, due = first_due(kind, hour, tz, now)
+    known = getattr(before, columns.date) if before is not None else None
+    if known is not None and known > first:
+        first, due = known, due_at(kind, known, hour, tz)
+    return {columns.date: first, columns.due: due}
 
 
 def _instant(day: date, hour: int, where: ZoneInfo) -> datetime:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from distill_grpc.feed import digest_scheduling
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import REMEMBERED
 from distill_grpc.feed.store import (
@@ -22,6 +23,7 @@ from distill_grpc.feed.store import (
     runs,
     summaries,
     tags,
+    turns,
     watches,
 )
 
@@ -32,6 +34,10 @@ BATCH = 2_000
 USERS = 20
 # Longer than any platform's period that budgets are counted in.
 BUDGETS_KEPT = timedelta(days=32)
+# Turns that ended so long ago belong to nobody.
+ABANDONED = timedelta(hours=1)
+# Longer that items are kept for the digest of their week, which comes hours after its end.
+UNTIL_DIGESTED = timedelta(days=1) + digest_scheduling.PATIENCE
 
 Delete = Callable[[AsyncConnection], Awaitable[int]]
 
@@ -41,7 +47,9 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
     deleted = {
         "items": await _in_batches(
             engine,
-            lambda c: items.delete_collected_before(c, now - policy.raw_retention, BATCH),
+            lambda c: items.delete_collected_before(
+                c, now - policy.raw_retention, UNTIL_DIGESTED, BATCH
+            ),
         ),
         "summaries": await _in_batches(
             engine,
@@ -66,6 +74,9 @@ async def enforce(engine: AsyncEngine, policy: Policy, now: datetime) -> dict[st
         "digest_mails": await _in_batches(
             engine,
             lambda c: digest_mails.delete_created_before(c, now - policy.summary_retention, BATCH),
+        ),
+        "turns": await _in_batches(
+            engine, lambda c: turns.delete_ended_before(c, now - ABANDONED, BATCH)
         ),
         "budgets": await _in_batches(
             engine, lambda c: budgets.delete_unused_since(c, now - BUDGETS_KEPT, BATCH)
@@ -102,6 +113,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await llm_usage.delete_of_user(connection, user_id)
                 await preferences.delete_of_user(connection, user_id)
                 await tags.delete_of_user(connection, user_id)
+                await turns.delete_of_user(connection, user_id)
                 await embedding_states.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)

@@ -61,6 +61,7 @@ class DigestRequest:
     language: str = ""  # of several tellings of a story, the one in this language is preferred
     tags: tuple[str, ...] = ()  # that the user cares for
     sources: tuple[str, ...] = ()  # that the user cares for
+    authors: tuple[str, ...] = ()  # … and those that they read: names, or hosts of sites
     sections: tuple[OwnSection, ...] = ()
     seconds: float = 25.0  # after which whoever asks has gone
     # What documents mean, by id, as far as it is known: vectors of length 1 of one model.

@@ -1,7 +1,7 @@
 """Why documents are in a digest, in words that a program can read.
 
 `mentions_you`, `told_by:<voices>`, `response:<times>x` (engagement against what is usual for the
-author), `tag:<tag>` and `source:<name>` (that the user cares for), `section:<name>`,
+author), `tag:<tag>`, `source:<name>` and `author:<name>` (that the user cares for), `section:<name>`,
 `signal:<kind>` (asks to be acted on), `representative` (what the others speak of most).
 """
 
@@ -34,6 +34,8 @@ def reasons(
         found.update(dict.fromkeys(f"tag:{tag}" for tag in liked_tags(reading, request.tags)))
         if reading.document.source in request.sources:
             found[f"source:{reading.document.source}"] = None
+        authors = liked_authors(reading, request.authors)
+        found.update(dict.fromkeys(f"author:{author}" for author in authors))
     signal = strongest(" ".join((readings[0].title, *readings[0].lead[:8]))) if readings else None
     if signal:
         found[f"signal:{signal.name.lower().replace(' ', '_')}"] = None
@@ -44,3 +46,9 @@ def liked_tags(reading: Reading, tags: Sequence[str]) -> list[str]:
     """Those of the tags that a document has, compared without regard to case."""
     own = {tag.casefold() for tag in reading.document.tags}
     return [tag for tag in tags if tag.casefold() in own]
+
+
+def liked_authors(reading: Reading, authors: Sequence[str]) -> list[str]:
+    """Those of the names that are the document's author or site, without regard to case."""
+    own = {" ".join(reading.document.author.casefold().split()), reading.outlet[1]} - {""}
+    return [author for author in authors if " ".join(author.casefold().split()) in own]

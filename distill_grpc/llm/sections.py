@@ -12,9 +12,9 @@ from distill_grpc.llm.clustering import Story
 from distill_grpc.llm.languages import Tokeniser, words
 from distill_grpc.llm.matching import matches
 from distill_grpc.llm.ranking import Candidate, Ranked
-from distill_grpc.llm.selection import worth_telling
+from distill_grpc.llm.selection import form, worth_telling
 from distill_grpc.llm.signals import Signal, strongest
-from distill_grpc.llm.wording import Telling, cut, heading, tell
+from distill_grpc.llm.wording import Telling, cut, heading, tell, unaddressed
 
 _TRENDS = 2  # matters told under `trending`
 _VOICES = 3  # voices that make a looser matter a trend; of one and the same story two do
@@ -60,17 +60,36 @@ def trending(
 def important(
     ranked: Sequence[Ranked], told: Sequence[Ranked], tokeniser: Tokeniser
 ) -> Telling | None:
-    """What asks to be acted on, else the best story that the highlights left out."""
+    """What asks to be acted on, else the best story that the highlights left out.
+
+    What a highlight, or another of these, says in the same words is not said again.
+    """
     known = {entry.story.number for entry in told}
     left = [entry for entry in worth_telling(ranked) if entry.story.number not in known]
+    said = {key for entry in told for key in _said(tell(entry, tokeniser))}
     urgent = [(entry, *found) for entry in left if (found := _signal_of(entry))]
     if urgent:
         urgent.sort(key=lambda u: (-u[1].weight * u[0].worth, u[0].story.number))
-        return _together([_tell_urgent(*each, tokeniser) for each in urgent[:_URGENT]])
-    if not left:
-        return None
-    best = max(left, key=lambda entry: (entry.worth, -entry.story.number))
-    return _with_prefix("Don't miss: ", tell(best, tokeniser))
+        tellings: list[Telling] = []
+        for each in urgent:
+            telling = _tell_urgent(*each, tokeniser)
+            own_words = _said(telling)
+            if not own_words & said:
+                tellings.append(telling)
+                said |= own_words
+            if len(tellings) == _URGENT:
+                break
+        if tellings:
+            return _together(tellings)
+    left.sort(key=lambda entry: (-entry.worth, entry.story.number))
+    others = (tell(entry, tokeniser) for entry in left)
+    best = next((telling for telling in others if not _said(telling) & said), None)
+    return _with_prefix("Don't miss: ", best) if best else None
+
+
+def _said(telling: Telling) -> set[str]:
+    """The sentences of a telling, by their form."""
+    return {form(quote) for _, quote in telling.quotes} - {""}
 
 
 def own(wanted: OwnSection, ranked: Sequence[Ranked], tokeniser: Tokeniser) -> Telling | None:
@@ -128,7 +147,7 @@ def _tell_trend(trend: _Trend, entry: Ranked, tokeniser: Tokeniser, *, known: bo
     quotes = [(named.id, heading(named).removesuffix("…"))] if named else []
     text = f"{start}."
     if entry.candidates and not known:
-        quote = cut(entry.candidates[0].text, _QUOTE)
+        quote = cut(unaddressed(entry.candidates[0].text), _QUOTE)
         quotes.append((reading.id, quote.removesuffix("…")))
         text = f"{start}: {quote}"
     return Telling(text=text, document_ids=tuple(cited)[:_CITED], quotes=tuple(quotes))

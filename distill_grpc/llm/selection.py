@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ _LIKENESS = 0.8  # of its worth a story loses where it is just like one that is 
 _SAME_MATTER = 0.85  # how alike two stories about the same matter are at least
 _OUTLET = 0.88  # what remains of it for each story of its outlet that is told
 _AUTHOR = 0.75  # … of its author
+_CHANGING = re.compile(r"\d+(?:[.,:]\d+)*|(?<!\w)@\w+")
 
 
 def select(ranked: Sequence[Ranked], count: int) -> list[Ranked]:
@@ -20,7 +22,7 @@ def select(ranked: Sequence[Ranked], count: int) -> list[Ranked]:
 
     Relevance is a story's worth, lessened by its likeness to those already taken (Carbonell, Goldstein
     1998), and by how often its author and outlet have had their say. No author gets more than
-    a fair share, so fewer than `count` may come back.
+    a fair share, and no sentence is told twice with other numbers, so fewer than `count` may come back.
     """
     left = worth_telling(ranked)
     cap = author_cap({entry.story.best.voice for entry in left}, count)
@@ -44,7 +46,11 @@ def select(ranked: Sequence[Ranked], count: int) -> list[Ranked]:
         authors[best.voice] += 1
         outlets[best.outlet] += 1
         left = [
-            entry for entry in left if entry is not taken and authors[entry.story.best.voice] < cap
+            entry
+            for entry in left
+            if entry is not taken
+            and authors[entry.story.best.voice] < cap
+            and not _says_the_same(entry, taken)
         ]
         for entry in left:
             number = entry.story.number
@@ -53,6 +59,18 @@ def select(ranked: Sequence[Ranked], count: int) -> list[Ranked]:
                 alike = max(alike, _SAME_MATTER)
             likeness[number] = max(likeness[number], alike)
     return chosen
+
+
+def _says_the_same(one: Ranked, other: Ranked) -> bool:
+    """True where their sentences have one form."""
+    if not one.candidates or not other.candidates:
+        return False
+    return form(one.candidates[0].text) == form(other.candidates[0].text)
+
+
+def form(text: str) -> str:
+    """A sentence without numbers and those whom it speaks to: of one form, two would read as one."""
+    return " ".join(_CHANGING.sub("", text).split())
 
 
 def author_cap(voices: set[str], count: int) -> int:

@@ -11,7 +11,7 @@ from statistics import median
 from distill_grpc.llm.base import DigestRequest
 from distill_grpc.llm.clustering import Story
 from distill_grpc.llm.reading import Reading, can_stand
-from distill_grpc.llm.reasons import liked_tags
+from distill_grpc.llm.reasons import liked_authors, liked_tags
 
 _SPREAD = 0.7  # for each doubling of the voices that tell a story
 _RESPONSE = 0.25  # for each doubling of engagement over what its author is used to
@@ -26,6 +26,7 @@ _STEERING = 0.3  # what a document that speaks to a model keeps
 _NAMES_THE_USER = 1.5
 _LIKED_TAG = 1.35
 _LIKED_SOURCE = 1.2
+_LIKED_AUTHOR = 1.5
 _LIKED_LANGUAGE = 1.15  # among several tellings of one story
 _FEWEST = 4  # documents of an author that make a baseline
 
@@ -64,6 +65,7 @@ def weigh(
         weight *= _NAMES_THE_USER if reading.id in naming else 1.0
         weight *= _LIKED_TAG if liked_tags(reading, request.tags) else 1.0
         weight *= _LIKED_SOURCE if reading.document.source in request.sources else 1.0
+        weight *= _LIKED_AUTHOR if liked_authors(reading, request.authors) else 1.0
         reading.weight = weight
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _TITLE = 110  # … of a title before a sentence
 _SHORT = 110  # a sentence up to this length gets the next one beside it
 _SCRAPS = 2_000  # characters that are searched for something to say where no sentence stands
 _SAID = 0.8  # share of the title's terms in a sentence from which the title need not be said
+_ADDRESS = re.compile(r"^(?:@\w{1,50}[:,]?\s+)+(?=[^\W\d_])")
 _JOINERS = "\u200c\u200d"
 
 
@@ -43,7 +45,8 @@ def tell(entry: Ranked, tokeniser: Tokeniser, *, limit: int = LIMIT) -> Telling:
     candidate = entry.candidates[0]
     reading = candidate.reading
     prefix = _prefix(reading, candidate, tokeniser)
-    quotes = _around(candidate, limit - len(prefix))
+    first, *more = _around(candidate, limit - len(prefix))
+    quotes = [unaddressed(first), *more]
     glue = "" if writes_no_spaces(candidate.text) else " "
     body = cut(glue.join(quotes), limit - len(prefix))
     return Telling(
@@ -51,6 +54,11 @@ def tell(entry: Ranked, tokeniser: Tokeniser, *, limit: int = LIMIT) -> Telling:
         document_ids=_first_cites(reading.id, entry.story.document_ids),
         quotes=_quoted(reading.id, quotes, body),
     )
+
+
+def unaddressed(text: str) -> str:
+    """A sentence without the names that a reply begins with, which say nothing to a reader."""
+    return _ADDRESS.sub("", text)
 
 
 def cut(text: str, limit: int) -> str:

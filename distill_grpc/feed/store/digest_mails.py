@@ -16,11 +16,12 @@ mails = DigestMail.__table__
 
 
 async def insert_mail(
-    connection: AsyncConnection, user_id: str, day: date, tz: str, now: datetime
+    connection: AsyncConnection, user_id: str, *, period: str, day: date, tz: str, now: datetime
 ) -> None:
     """Queues the mail of a digest, unless it was queued before."""
     statement = insert(DigestMail).values(
         user_id=user_id,
+        period=period,
         date=day,
         tz=tz,
         status="waiting",
@@ -36,7 +37,7 @@ async def claim_due(
 ) -> Sequence[Row[Any]]:
     """Mails that are due, claimed: nobody else gets them until the lease ends."""
     due = (
-        select(DigestMail.user_id, DigestMail.date, DigestMail.tz)
+        select(DigestMail.user_id, DigestMail.period, DigestMail.date, DigestMail.tz)
         .where(DigestMail.status == "waiting", DigestMail.next_attempt_at <= now)
         .order_by(DigestMail.next_attempt_at)
         .limit(limit)
@@ -46,6 +47,7 @@ async def claim_due(
         update(DigestMail)
         .where(
             DigestMail.user_id == due.c.user_id,
+            DigestMail.period == due.c.period,
             DigestMail.date == due.c.date,
             DigestMail.tz == due.c.tz,
         )
@@ -56,17 +58,16 @@ async def claim_due(
     return rows
 
 
-async def update_mail(
-    connection: AsyncConnection, user_id: str, day: date, tz: str, attempt: int, **values: Any
-) -> None:
-    """Notes what came of an attempt, unless a later one has begun."""
+async def update_mail(connection: AsyncConnection, mail: Row[Any], **values: Any) -> None:
+    """Notes what came of an attempt, given as it was claimed, unless a later one has begun."""
     await connection.execute(
         update(DigestMail)
         .where(
-            DigestMail.user_id == user_id,
-            DigestMail.date == day,
-            DigestMail.tz == tz,
-            DigestMail.attempts == attempt,
+            DigestMail.user_id == mail.user_id,
+            DigestMail.period == mail.period,
+            DigestMail.date == mail.date,
+            DigestMail.tz == mail.tz,
+            DigestMail.attempts == mail.attempts,
             DigestMail.status == "waiting",
         )
         .values(**values)
@@ -76,13 +77,14 @@ async def update_mail(
 async def delete_created_before(connection: AsyncConnection, before: datetime, limit: int) -> int:
     """Deletes old mails; returns how many."""
     old = (
-        select(DigestMail.user_id, DigestMail.date, DigestMail.tz)
+        select(DigestMail.user_id, DigestMail.period, DigestMail.date, DigestMail.tz)
         .where(DigestMail.created_at < before)
         .limit(limit)
     ).subquery()
     result: CursorResult[Any] = await connection.execute(
         delete(DigestMail).where(
             DigestMail.user_id == old.c.user_id,
+            DigestMail.period == old.c.period,
             DigestMail.date == old.c.date,
             DigestMail.tz == old.c.tz,
         )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import CursorResult, Row, delete, func, select
+from sqlalchemy import CursorResult, Row, delete, exists, func, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.db.engine import driver_connection
-from distill_grpc.feed.models import Item
+from distill_grpc.feed.models import Item, Preferences
 
 
 class UpsertCounts(NamedTuple):
@@ -152,11 +152,25 @@ async def count_by_source(connection: AsyncConnection, user_id: str) -> dict[str
     return {str(source): int(count) for source, count in rows}
 
 
-async def delete_collected_before(connection: AsyncConnection, before: datetime, limit: int) -> int:
-    """Deletes old items; returns how many."""
+async def delete_collected_before(
+    connection: AsyncConnection, before: datetime, grace: timedelta, limit: int
+) -> int:
+    """Deletes old items; returns how many.
+
+    Items of a week that is still to be digested get the grace, and no more.
+    """
+    # The date is one of the user's time zone, which is never more than a day from UTC.
+    awaited = exists().where(
+        Preferences.user_id == Item.user_id,
+        Preferences.next_weekly_at.is_not(None),
+        Item.published_at >= Preferences.weekly_date - 1,
+    )
     old = (
         select(Item.user_id, Item.id)
-        .where(Item.collected_at < before)
+        .where(
+            Item.collected_at < before,
+            or_(Item.collected_at < before - grace, not_(awaited)),
+        )
         .limit(limit)
         .with_for_update(skip_locked=True)  # never waits for a page that is being stored
     ).subquery()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from distill_grpc.feed.models import Preferences, Watch
 
 preferences = Preferences.__table__
+
+
+class Schedule(NamedTuple):
+    """The columns that say which period is digested next, and when."""
+
+    date: str
+    due: str
+
+
+SCHEDULES: Mapping[str, Schedule] = {
+    "daily": Schedule("digest_date", "next_digest_at"),
+    "weekly": Schedule("weekly_date", "next_weekly_at"),
+}
 
 
 async def get_preferences(
@@ -54,16 +67,21 @@ async def get_by_feed(connection: AsyncConnection, feed_hash: bytes) -> Row[Any]
     return (await connection.execute(query)).one_or_none()
 
 
-async def list_due(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Row[Any]]:
-    """Watched users whose digest is due, longest overdue first, each with its `last_sync_at`.
+async def list_due(
+    connection: AsyncConnection, kind: str, now: datetime, limit: int
+) -> Sequence[Row[Any]]:
+    """Watched users whose digest of a kind is due, longest overdue first.
 
-    Their rows are locked; those of other ticks are left out.
+    Each with its `last_sync_at`, and as `due_date` the period's date. Their rows are locked; those of
+    other ticks are left out.
     """
+    columns = SCHEDULES[kind]
+    due = preferences.c[columns.due]
     query = (
-        select(preferences, Watch.last_sync_at)
+        select(preferences, Watch.last_sync_at, preferences.c[columns.date].label("due_date"))
         .join(Watch, Watch.user_id == Preferences.user_id)
-        .where(Preferences.next_digest_at <= now, Watch.unwatched_at.is_(None))
-        .order_by(Preferences.next_digest_at)
+        .where(due <= now, Watch.unwatched_at.is_(None))
+        .order_by(due)
         .limit(limit)
         .with_for_update(of=preferences, skip_locked=True)
     )

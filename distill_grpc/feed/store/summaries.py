@@ -28,9 +28,12 @@ async def get_summary(
     return (await connection.execute(query)).one_or_none()
 
 
-async def upsert_summary(connection: AsyncConnection, **values: Any) -> None:
-    """Keeps a summary in the place of an older one of the same period."""
+async def upsert_summary(connection: AsyncConnection, *, replace: bool, **values: Any) -> None:
+    """Keeps a summary, with `replace` also in the place of an older one of the same period."""
     statement = insert(Summary).values(**values)
+    if not replace:
+        await connection.execute(statement.on_conflict_do_nothing())
+        return
     key = ["user_id", "period", "date", "tz"]
     await connection.execute(
         statement.on_conflict_do_update(
@@ -55,14 +58,14 @@ async def list_dates(
 
 
 async def list_kept(
-    connection: AsyncConnection, user_id: str, period: str, limit: int
+    connection: AsyncConnection, user_id: str, period: str, tz: str, limit: int
 ) -> Sequence[Row[Any]]:
-    """Kept summaries of a kind, newest first; of one date, the one made last."""
+    """Kept summaries of a kind, newest first; of one date that of the time zone, else the one made last."""
     latest = (
         select(summaries)
         .where(Summary.user_id == user_id, Summary.period == period)
         .ext(distinct_on(Summary.date))
-        .order_by(Summary.date.desc(), Summary.generated_at.desc())
+        .order_by(Summary.date.desc(), (Summary.tz == tz).desc(), Summary.generated_at.desc())
         .limit(limit)
     )
     return (await connection.execute(latest)).all()

@@ -80,14 +80,14 @@ SELECT FROM items WHERE user_id = %(user_id)s AND id = ANY(%(ids)s) ORDER BY id 
 # The search vector is computed anew only where a statement touches the tags.
 _RETAG: LiteralString = """
 UPDATE items SET source_tags = coalesce(items.source_tags, items.ai_tags), ai_tags = told.tags,
-  tag_revision = %(revision)s
+  tag_revision = %(revision)s, model_tag_revision = NULL
 FROM jsonb_to_recordset(%(told)s::jsonb) AS told(id uuid, tags text[], hash text)
 WHERE items.user_id = %(user_id)s AND items.id = told.id
   AND items.content_hash = decode(told.hash, 'hex') AND items.ai_tags <> told.tags
 """
 _KEEP: LiteralString = """
 UPDATE items SET source_tags = coalesce(items.source_tags, items.ai_tags),
-  tag_revision = %(revision)s
+  tag_revision = %(revision)s, model_tag_revision = NULL
 FROM jsonb_to_recordset(%(told)s::jsonb) AS told(id uuid, tags text[], hash text)
 WHERE items.user_id = %(user_id)s AND items.id = told.id
   AND items.content_hash = decode(told.hash, 'hex') AND items.ai_tags = told.tags
@@ -105,13 +105,7 @@ async def update_tags(
 
     An item whose content is another by now is left to the next time.
     """
-    told = [{"id": str(id_), "hash": read.hex(), "tags": list(tags)} for id_, read, tags in chosen]
-    parameters = {
-        "user_id": user_id,
-        "ids": [id_ for id_, _, _ in chosen],
-        "revision": revision,
-        "told": orjson.dumps(told).decode(),
-    }
+    parameters = _parameters(user_id, revision, chosen)
     driver = await driver_connection(connection)
     async with driver.cursor() as cursor:
         await cursor.execute(_LOCK, parameters)
@@ -119,6 +113,80 @@ async def update_tags(
         changed = cursor.rowcount
         await cursor.execute(_KEEP, parameters)
     return changed
+
+
+async def list_unasked(
+    connection: AsyncConnection, user_id: str, revision: int, *, characters: int, limit: int
+) -> Sequence[Row[Any]]:
+    """Items tagged by this revision that no model was asked about under it, newest first."""
+    query = (
+        select(
+            Item.id,
+            Item.source,
+            Item.author,
+            Item.title,
+            func.left(Item.content, characters).label("content"),
+            Item.url,
+            Item.published_at,
+            Item.ai_tags,
+            Item.content_hash,
+        )
+        .where(
+            Item.user_id == user_id,
+            Item.tag_revision == revision,
+            Item.model_tag_revision.is_distinct_from(revision),
+        )
+        .order_by(Item.published_at.desc(), Item.id.desc())
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+_BY_MODEL: LiteralString = """
+UPDATE items SET ai_tags = told.tags, model_tag_revision = %(revision)s
+FROM jsonb_to_recordset(%(told)s::jsonb) AS told(id uuid, tags text[], hash text)
+WHERE items.user_id = %(user_id)s AND items.id = told.id AND items.tag_revision = %(revision)s
+  AND items.content_hash = decode(told.hash, 'hex') AND items.ai_tags <> told.tags
+"""
+_ASKED: LiteralString = """
+UPDATE items SET model_tag_revision = %(revision)s
+FROM jsonb_to_recordset(%(told)s::jsonb) AS told(id uuid, tags text[], hash text)
+WHERE items.user_id = %(user_id)s AND items.id = told.id AND items.tag_revision = %(revision)s
+  AND items.content_hash = decode(told.hash, 'hex') AND items.ai_tags = told.tags
+  AND items.model_tag_revision IS DISTINCT FROM %(revision)s
+"""
+
+
+async def update_by_model(
+    connection: AsyncConnection,
+    user_id: str,
+    revision: int,
+    chosen: Sequence[tuple[UUID, bytes, Sequence[str]]],
+) -> int:
+    """Gives items the tags of a model, as `update_tags` does; returns how many were asked about now.
+
+    An item whose content or vocabulary is another by now is left to the next time.
+    """
+    parameters = _parameters(user_id, revision, chosen)
+    driver = await driver_connection(connection)
+    async with driver.cursor() as cursor:
+        await cursor.execute(_LOCK, parameters)
+        await cursor.execute(_BY_MODEL, parameters)
+        noted = cursor.rowcount
+        await cursor.execute(_ASKED, parameters)
+        return noted + cursor.rowcount
+
+
+def _parameters(
+    user_id: str, revision: int, chosen: Sequence[tuple[UUID, bytes, Sequence[str]]]
+) -> dict[str, Any]:
+    told = [{"id": str(id_), "hash": read.hex(), "tags": list(tags)} for id_, read, tags in chosen]
+    return {
+        "user_id": user_id,
+        "ids": [id_ for id_, _, _ in chosen],
+        "revision": revision,
+        "told": orjson.dumps(told).decode(),
+    }
 
 
 async def delete_of_user(connection: AsyncConnection, user_id: str) -> None:

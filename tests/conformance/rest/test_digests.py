@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 import feedparser
 import pytest
@@ -23,9 +24,13 @@ DEFAULTS = {
     "sections": [],
     "tags": [],
     "sources": [],
+    "authors": [],
     "names": [],
     "tz": "UTC",
     "mail": False,
+    "daily": True,
+    "weekly": True,
+    "tags_by_model": False,
 }
 SECTION = {"name": "Rail ways", "words": ["night train"], "tags": [], "sources": []}
 
@@ -65,19 +70,29 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         "sections": [SECTION],
         "tags": ["rust", "Zürich"],
         "sources": ["rss"],
+        "authors": ["Author 1", "lwn.net"],
         "names": ["Ada Lovelace"],
         "digest_hour": 0,
         "tz": "Asia/Tokyo",
         "mail": True,
+        "daily": True,
+        "weekly": True,
+        "tags_by_model": True,
         "daily_llm_tokens": 0,
     }
     put = await idle.call("PUT", "/preferences", wanted, user=user, door=door)
     assert put.status == 200, put.text
     due = put.body.pop("next_digest_at")
     assert due.endswith("T15:00:00Z")
+    weekly = put.body.pop("next_weekly_at")
     assert put.body == wanted
+    assert datetime.fromisoformat(weekly).astimezone(ZoneInfo("Asia/Tokyo")).weekday() == 0
     again = (await idle.call("GET", "/preferences", user=user, door=door)).body
-    assert again == {**wanted, "next_digest_at": due}
+    assert again == {**wanted, "next_digest_at": due, "next_weekly_at": weekly}
+    # Only what is wanted is due.
+    some = {**wanted, "daily": False}
+    put = await idle.call("PUT", "/preferences", some, user=user, door=door)
+    assert put.body == {**some, "next_weekly_at": weekly}
     # What is left out takes its default.
     less = await idle.call("PUT", "/preferences", {"tags": ["go"]}, user=user, door=door)
     assert less.body == {**DEFAULTS, "tags": ["go"]}
@@ -96,6 +111,7 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         ({"tags": ["a", "a"]}, "tags"),
         ({"tags": ["a"] * 51}, "tags"),
         ({"names": ["n" * 101]}, "names[0]"),
+        ({"authors": ["n" * 201]}, "authors[0]"),
         ({"sources": ["nowhere"]}, "sources"),
         ({"sections": [{**SECTION, "name": ""}]}, "sections[0].name"),
         ({"sections": [{**SECTION, "name": "trending"}]}, "sections[0].name"),
@@ -130,7 +146,7 @@ async def test_a_summary_is_made_anew_with_the_preferences_of_now(
     before = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert before.status == 200
     assert "Rail ways" not in before.body["summary"]["content"]["sections"]
-    wanted = {"sections": [SECTION], "tags": ["otters"]}
+    wanted = {"sections": [SECTION], "tags": ["otters"], "authors": ["author 2"]}
     await idle.call("PUT", "/preferences", wanted, user=user, door=door)
     kept = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert kept.body == before.body
@@ -144,7 +160,7 @@ async def test_a_summary_is_made_anew_with_the_preferences_of_now(
         for citation in content["citations"]
     }
     assert why["Rail ways"][0] == "section:Rail ways"
-    assert "tag:otters" in [reason for reasons in why.values() for reason in reasons]
+    assert {"tag:otters", "author:author 2"} <= {r for reasons in why.values() for r in reasons}
     again = await idle.call("GET", f"/content/summary/{day}", user=user, door=door)
     assert again.body == anew.body
     body = {"date": day, "tz": "UTC"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -19,6 +20,7 @@ from distill_grpc.feed.store import (
     llm_usage,
     tags,
     tokens,
+    turns,
 )
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
@@ -55,8 +57,11 @@ async def filled(world: World, user: str) -> None:
             connection, caller(user), {}, known_sources=tuple(world.sources), now=world.now()
         )
         today = world.now().date()
-        await digest_mails.insert_mail(connection, user, today, "UTC", world.now())
+        await digest_mails.insert_mail(
+            connection, user, period="daily", day=today, tz="UTC", now=world.now()
+        )
         assert await llm_usage.reserve(connection, user, today, 10, 100)
+        assert await turns.claim(connection, user, "work", uuid4(), timedelta(days=40))
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
         await tags.upsert_vocabulary(connection, user, [], world.now())
         await embedding_states.mark_due(connection, user, "a model", world.now())
@@ -91,7 +96,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 18
+    assert len(before) == 19
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)

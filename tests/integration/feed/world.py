@@ -100,9 +100,9 @@ class World:
         self.sources[name] = ScriptedSource(name, parts)
         return self.sources[name]
 
-    def collector(self, engine: AsyncEngine | None = None) -> Collector:
-        """A worker, wired as in production."""
-        parts = Parts(
+    def parts(self, engine: AsyncEngine | None = None) -> Parts:
+        """What a worker stands on."""
+        return Parts(
             engine=engine or self.engine,
             queue=self.queue,
             sources=Registry(self.sources),
@@ -113,7 +113,10 @@ class World:
             pushing=self.pushing,
             seeker=self.seeker,
         )
-        return replace(app.build_collector(parts), now=self.now)
+
+    def collector(self, engine: AsyncEngine | None = None) -> Collector:
+        """A worker, wired as in production."""
+        return replace(app.build_collector(self.parts(engine)), now=self.now)
 
     async def connect(
         self,

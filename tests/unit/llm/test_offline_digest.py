@@ -58,6 +58,52 @@ def test_a_story_carried_by_five_sources_is_told_once_and_cites_all_five(documen
     assert digest.highlights[0] is quakes[0], "what five sources carry leads"
 
 
+@pytest.mark.parametrize("liked", ["Author 10", "author  10", "site10.example"])
+def test_an_author_or_site_that_the_user_reads_weighs_more_and_is_told_as_the_reason(
+    document: Make, liked: str
+) -> None:
+    documents = a_day(document)
+    author = documents[9]
+    assert author.author == "Author 10"
+
+    def place(digest: Digest) -> int:
+        cited = [author.id in said.document_ids for said in digest.highlights]
+        return cited.index(True) if any(cited) else len(cited)
+
+    plain = digest_of(documents)
+    read = digest_of(documents, authors=(liked, "Nobody"))
+    assert place(read) < place(plain)
+    assert f"author:{liked}" in read.highlights[place(read)].why
+    assert "author:" not in str([said.why for said in plain.highlights])
+
+
+def test_a_sentence_is_not_told_again_with_other_numbers(document: Make) -> None:
+    votes = [
+        document(
+            f"{to}The council approved a night train to the coast with {n} votes. {rest}",
+            title=f"Council on {rest.split()[-1]}",
+        )
+        for to, n, rest in (
+            ("", 14, "Karl Meier spoke against it for the Greens in Innsbruck."),
+            ("@jane ", 87, "Tickets are 59 crowns, says Operator Nordbahn in Malmö."),
+            ("", 46, "On Sundays the first one leaves at 6.15 from Platform Nine."),
+        )
+    ]
+    others = [document(text, title=title) for title, text in list(OTHERS.items())[:3]]
+    digest = digest_of([*votes, *others])
+    told = [h for h in digest.highlights if "approved a night train" in h.text]
+    assert len(told) == 1
+    assert len(digest.highlights) == 4
+
+
+def test_a_reply_is_told_without_those_whom_it_speaks_to(document: Make) -> None:
+    said = "Researchers found a critical vulnerability in the document parser of Inkpress."
+    post = document(f"@jane @bob_2: {said}", author="ada", source="x")
+    digest = digest_of([post])
+    assert digest.highlights[0].text == f"ada: {said}"
+    assert digest.confidence == 1.0  # it stands there word for word
+
+
 def test_no_two_highlights_rest_on_the_same_document(document: Make) -> None:
     cited = Counter(i for h in digest_of(a_day(document)).highlights for i in h.document_ids)
     assert set(cited.values()) == {1}

@@ -132,12 +132,48 @@ def test_what_asks_to_be_acted_on_is_important(document: Make, text: str, kind: 
     assert digest.sections["important"].document_ids == (urgent.id,)
 
 
+def test_what_is_urgent_is_not_said_twice_in_the_same_words(document: Make) -> None:
+    flaw = "Researchers found a critical vulnerability in the document parser of Inkpress."
+    documents = fillers(document)
+    for n, rest in enumerate(
+        (
+            "A crafted letter lets strangers run code on every server of a publishing house.",
+            "Scans by volunteers count which universities patched their machines within a day.",
+            "Version 2.3.1 closes the hole in all editions since the year of the great flood.",
+            "Insurers now ask their clients for the date of the last update of each computer.",
+        )
+    ):
+        documents.append(
+            document(f"{flaw} {rest}", title=f"{rest.split()[0]} news", author=f"A{n}")
+        )
+    digest = digest_of(documents)
+    whole = [said.text for said in (*digest.highlights, digest.sections["important"])]
+    assert sum(text.count(flaw) for text in whole) == 1
+
+
 def test_else_the_best_story_that_was_not_told_is_important(document: Make) -> None:
     digest = digest_of(fillers(document), max_highlights=2)
     told = {i for h in digest.highlights for i in h.document_ids}
     important = digest.sections["important"]
     assert important.text.startswith("Don't miss: ")
     assert not told & set(important.document_ids)
+
+
+def test_what_is_not_to_be_missed_is_not_what_a_highlight_says_in_the_same_words(
+    document: Make,
+) -> None:
+    loop = "The lake loop is open again after the storm, except for the northern bridge."
+    # Names and numbers tell these apart: they are two stories.
+    rests = ("There, Maria Huber sells 40 soups.", "Today, Rex and Bello pay 12 crowns.")
+    documents = [
+        document(f"{loop} {rest}", title="The lake loop is open", author=f"A{n}")
+        for n, rest in enumerate(rests)
+    ]
+    digest = digest_of([*documents, document(PLAIN)], max_highlights=1, authors=("A0", "A1"))
+    told = [digest.highlights[0].text, digest.sections["important"].text]
+    assert told[1].startswith("Don't miss: ")
+    assert loop in told[0]
+    assert loop not in told[1]
 
 
 def test_sections_are_missing_where_there_is_nothing_to_say(document: Make) -> None:

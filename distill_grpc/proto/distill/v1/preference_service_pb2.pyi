@@ -26,7 +26,7 @@ class DigestSection(_message.Message):
     def __init__(self, name: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Preferences(_message.Message):
-    __slots__ = ("language", "length", "sections", "tags", "sources", "names", "digest_hour", "tz", "mail", "daily_llm_tokens", "next_digest_at")
+    __slots__ = ("language", "length", "sections", "tags", "sources", "names", "digest_hour", "tz", "mail", "daily_llm_tokens", "next_digest_at", "daily", "weekly", "next_weekly_at", "tags_by_model", "authors")
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,11 @@ class Preferences(_message.Message):
     MAIL_FIELD_NUMBER: _ClassVar[int]
     DAILY_LLM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NEXT_DIGEST_AT_FIELD_NUMBER: _ClassVar[int]
+    DAILY_FIELD_NUMBER: _ClassVar[int]
+    WEEKLY_FIELD_NUMBER: _ClassVar[int]
+    NEXT_WEEKLY_AT_FIELD_NUMBER: _ClassVar[int]
+    TAGS_BY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    AUTHORS_FIELD_NUMBER: _ClassVar[int]
     language: str
     length: str
     sections: _containers.RepeatedCompositeFieldContainer[DigestSection]
@@ -49,14 +54,19 @@ class Preferences(_message.Message):
     mail: bool
     daily_llm_tokens: int
     next_digest_at: _timestamp_pb2.Timestamp
-    def __init__(self, language: _Optional[str] = ..., length: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[DigestSection, _Mapping]]] = ..., tags: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., names: _Optional[_Iterable[str]] = ..., digest_hour: _Optional[int] = ..., tz: _Optional[str] = ..., mail: _Optional[bool] = ..., daily_llm_tokens: _Optional[int] = ..., next_digest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    daily: bool
+    weekly: bool
+    next_weekly_at: _timestamp_pb2.Timestamp
+    tags_by_model: bool
+    authors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, language: _Optional[str] = ..., length: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[DigestSection, _Mapping]]] = ..., tags: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., names: _Optional[_Iterable[str]] = ..., digest_hour: _Optional[int] = ..., tz: _Optional[str] = ..., mail: _Optional[bool] = ..., daily_llm_tokens: _Optional[int] = ..., next_digest_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., daily: _Optional[bool] = ..., weekly: _Optional[bool] = ..., next_weekly_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., tags_by_model: _Optional[bool] = ..., authors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetPreferencesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class UpdatePreferencesRequest(_message.Message):
-    __slots__ = ("language", "length", "sections", "tags", "sources", "names", "digest_hour", "tz", "mail", "daily_llm_tokens")
+    __slots__ = ("language", "length", "sections", "tags", "sources", "names", "digest_hour", "tz", "mail", "daily_llm_tokens", "daily", "weekly", "tags_by_model", "authors")
     LANGUAGE_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
     SECTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +77,10 @@ class UpdatePreferencesRequest(_message.Message):
     TZ_FIELD_NUMBER: _ClassVar[int]
     MAIL_FIELD_NUMBER: _ClassVar[int]
     DAILY_LLM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    DAILY_FIELD_NUMBER: _ClassVar[int]
+    WEEKLY_FIELD_NUMBER: _ClassVar[int]
+    TAGS_BY_MODEL_FIELD_NUMBER: _ClassVar[int]
+    AUTHORS_FIELD_NUMBER: _ClassVar[int]
     language: str
     length: str
     sections: _containers.RepeatedCompositeFieldContainer[DigestSection]
@@ -77,4 +91,8 @@ class UpdatePreferencesRequest(_message.Message):
     tz: str
     mail: bool
     daily_llm_tokens: int
-    def __init__(self, language: _Optional[str] = ..., length: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[DigestSection, _Mapping]]] = ..., tags: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., names: _Optional[_Iterable[str]] = ..., digest_hour: _Optional[int] = ..., tz: _Optional[str] = ..., mail: _Optional[bool] = ..., daily_llm_tokens: _Optional[int] = ...) -> None: ...
+    daily: bool
+    weekly: bool
+    tags_by_model: bool
+    authors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, language: _Optional[str] = ..., length: _Optional[str] = ..., sections: _Optional[_Iterable[_Union[DigestSection, _Mapping]]] = ..., tags: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., names: _Optional[_Iterable[str]] = ..., digest_hour: _Optional[int] = ..., tz: _Optional[str] = ..., mail: _Optional[bool] = ..., daily_llm_tokens: _Optional[int] = ..., daily: _Optional[bool] = ..., weekly: _Optional[bool] = ..., tags_by_model: _Optional[bool] = ..., authors: _Optional[_Iterable[str]] = ...) -> None: ...
