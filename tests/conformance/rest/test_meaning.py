@@ -18,6 +18,7 @@ import pytest
 
 from distill_grpc import clock
 from distill_grpc.db.migrate import migrate
+from tests.conformance.streaming import SEARCH, streamed
 from tests.conformance.users import connect, watch
 from tests.databases import empty_database, fresh_database
 from tests.servers import openai
@@ -294,6 +295,29 @@ async def test_a_walk_tells_each_item_once_while_items_come(
     old = [title for title in told if "," not in title]
     assert len(told) == len(set(told))
     assert set(old) == {title for title in library if not title.startswith("Noise")}
+
+
+async def test_a_stream_tells_what_is_near_too_and_goes_on_where_a_page_ended(
+    shared_world: World,
+) -> None:
+    user = "streamer"
+    library = {f"Car {n}": f"A car with the number {n} x{n}." for n in range(12)}
+    library |= {f"Automobile {n}": f"An automobile, y{n}." for n in range(30)}
+    await shared_world.collected(user, library)
+    await shared_world.embedded(user)
+
+    async def rest(**more: Json) -> list[str]:
+        asked = {"query": "car", **more}
+        *items, (kind, _) = await streamed(shared_world.service, SEARCH, asked, user=user)
+        assert kind == "done"
+        return [item["title"] for _, item in items]
+
+    assert sorted(await rest()) == sorted(library)
+    page = await shared_world.search(user, "car", limit=1)
+    token = page["metadata"]["next_page_token"]
+    assert len(token) > 1_000
+    told = [page["data"][0]["title"], *await rest(page_token=token)]
+    assert sorted(told) == sorted(library)
 
 
 async def test_a_question_is_answered_from_what_means_the_same(
