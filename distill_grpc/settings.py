@@ -34,6 +34,7 @@ _SECRET = frozenset(
         "database_url",
         "redis_url",
         "openai_api_key",
+        "embedding_api_key",
         "smtp_url",
         "amqp_url",
         "service_jwt",
@@ -190,6 +191,33 @@ class Settings(BaseSettings):
     summary_model: OptionalText = Field(
         None, description="the model that writes digests; unset: they are extracted offline"
     )
+    embedding_model: OptionalText = Field(
+        None,
+        description="the model that makes items findable by meaning (needs pgvector); unset: by words alone",
+    )
+    embedding_base_url: OptionalText = Field(
+        None, description="its API's address; unset: DISTILL_OPENAI_BASE_URL"
+    )
+    embedding_api_key: OptionalText = Field(
+        None,
+        repr=False,
+        description="key for that API; unset: DISTILL_OPENAI_API_KEY, but not at another address",
+    )
+    embedding_dimensions: Annotated[int | None, BeforeValidator(_empty_is_unset)] = Field(
+        None,
+        ge=1,
+        le=16_000,
+        description="numbers in a vector, for models that leave the choice; unset: what the model gives",
+    )
+    embedding_floor: float = Field(
+        0.25,
+        ge=-1,
+        le=1,
+        description="cosine from which an item may count as found by meaning; fits the model",
+    )
+    embedding_price: float = Field(
+        0.0, ge=0, le=10_000, description="US dollars for a million tokens that it reads"
+    )
     llm_daily_tokens: int = Field(
         200_000, ge=0, le=1_000_000_000, description="tokens that one user may use on one day (UTC)"
     )
@@ -302,7 +330,9 @@ class Settings(BaseSettings):
             raise ValueError("must be a RabbitMQ address, amqp://user:password@host:5672/")
         return value
 
-    @field_validator("jwt_jwks_url", "auth_action_url", "openai_base_url", "websub_hub")
+    @field_validator(
+        "jwt_jwks_url", "auth_action_url", "openai_base_url", "embedding_base_url", "websub_hub"
+    )
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and urlsplit(value).scheme not in {"http", "https"}:
@@ -359,6 +389,13 @@ class Settings(BaseSettings):
         told = {"github": self.github_api_url, "youtube": self.youtube_api_url, "x": self.x_api_url}
         return {name: url for name, url in told.items() if url is not None}
 
+    @property
+    def embedding_key(self) -> str | None:
+        """The key for the embeddings' API; that of another server is not sent there."""
+        if self.embedding_api_key or self.embedding_base_url:
+            return self.embedding_api_key
+        return self.openai_api_key
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: str | None) -> str | None:
@@ -402,6 +439,13 @@ class Settings(BaseSettings):
         if self.summary_model and not (self.openai_api_key or self.openai_base_url):
             raise ValueError(
                 "DISTILL_SUMMARY_MODEL: needs DISTILL_OPENAI_API_KEY or DISTILL_OPENAI_BASE_URL"
+            )
+        if self.embedding_model and not any(
+            (self.embedding_base_url, self.openai_api_key, self.openai_base_url)
+        ):
+            raise ValueError(
+                "DISTILL_EMBEDDING_MODEL: needs DISTILL_EMBEDDING_BASE_URL, DISTILL_OPENAI_API_KEY "
+                "or DISTILL_OPENAI_BASE_URL"
             )
         return self
 

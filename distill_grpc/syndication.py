@@ -34,10 +34,11 @@ class Entry:
 
     id: str  # a URI that never changes
     title: str
-    url: str
     html: str  # safe to show
     published: datetime
     updated: datetime
+    url: str = ""  # "": it has no address of its own
+    text: str = ""  # the same as `html`, for formats that take both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,8 @@ def _rss(feed: Feed) -> bytes:
     for entry in feed.entries:
         item = ET.SubElement(channel, "item")
         _add(item, "title", entry.title)
-        _add(item, "link", entry.url)
+        if entry.url:
+            _add(item, "link", entry.url)
         ET.SubElement(item, "guid", isPermaLink="false").text = entry.id
         _add(item, f"{{{_DC}}}creator", feed.author)
         _add(item, "pubDate", format_datetime(entry.published))
@@ -94,7 +96,8 @@ def _atom(feed: Feed) -> bytes:
         element = ET.SubElement(root, "entry")
         _add(element, "title", entry.title)
         _add(element, "id", entry.id)
-        _link(element, "link", entry.url, "alternate")
+        if entry.url:
+            _link(element, "link", entry.url, "alternate")
         _add(element, "published", clock.iso(entry.published))
         _add(element, "updated", clock.iso(entry.updated))
         ET.SubElement(element, "content", type="html").text = _xml(entry.html)
@@ -108,21 +111,23 @@ def _json(feed: Feed) -> bytes:
         "description": feed.description,
         "feed_url": feed.address,
         "authors": [{"name": feed.author}],
-        "items": [
-            {
-                "id": entry.id,
-                "url": entry.url,
-                "title": entry.title,
-                "content_html": entry.html,
-                "date_published": clock.iso(entry.published),
-                "date_modified": clock.iso(entry.updated),
-            }
-            for entry in feed.entries
-        ],
+        "items": [_json_item(entry) for entry in feed.entries],
     }
     if feed.hub:
         document["hubs"] = [{"type": "WebSub", "url": feed.hub}]
     return orjson.dumps(document)
+
+
+def _json_item(entry: Entry) -> dict[str, str]:
+    item = {
+        "id": entry.id,
+        "title": entry.title,
+        "content_html": entry.html,
+        "date_published": clock.iso(entry.published),
+        "date_modified": clock.iso(entry.updated),
+    }
+    optional = {"url": entry.url, "content_text": entry.text}
+    return item | {name: value for name, value in optional.items() if value}
 
 
 _WRITERS: Mapping[str, Callable[[Feed], bytes]] = {"rss": _rss, "atom": _atom, "json": _json}

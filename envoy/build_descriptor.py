@@ -61,6 +61,7 @@ class Route:
     passes_over_unknown_parameters: bool
     request: Descriptor
     answers_raw: bool  # with a body of its own type instead of JSON
+    streams: bool  # with events instead of one answer
 
     @property
     def variables(self) -> list[str]:
@@ -137,6 +138,7 @@ class Image:
                     ).passes_over_unknown_parameters,
                     request=self._pool.FindMessageTypeByName(method.input_type.lstrip(".")),
                     answers_raw=method.output_type.lstrip(".") == contract.RAW_BODY,
+                    streams=method.server_streaming,
                 )
 
 
@@ -247,6 +249,8 @@ def _rpc(route: Route) -> dict[str, Any]:
             told["takes_raw"] = True
     if route.answers_raw:
         told["answers_raw"] = True
+    if route.streams:
+        told["streams"] = True
     if route.response_body:
         told["response_body"] = route.response_body
     return told

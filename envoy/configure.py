@@ -78,6 +78,8 @@ def write(folder: Path, choices: Choices) -> Path:
         idle_timeout=f"{choices.idle_timeout:g}s",
         body_timeout=f"{choices.body_timeout:g}s",
         deadline=f"{choices.deadline:g}s",
+        # A second more than the core keeps by itself.
+        stream_deadline=f"{settings.stream_deadline + 1:g}s",
         health_interval=f"{choices.health_interval:g}s",
         services=json.dumps(image.services()),
         discovery="STATIC" if all(map(_is_number, choices.cores)) else "STRICT_DNS",

@@ -74,9 +74,14 @@ async def compress(answer: Answer, accept_encoding: str, *, at_least: int) -> No
     answer.headers["Content-Encoding"] = "gzip"
 
 
+def base_headers(own: Mapping[str, str], request_id: str) -> dict[str, str]:
+    """The headers that every answer has, and its own."""
+    return {**_BASE_HEADERS, **own, "X-Request-Id": request_id}
+
+
 def to_response(answer: Answer, request_id: str) -> web.Response:
     """The HTTP response of an answer."""
-    headers = {**_BASE_HEADERS, **answer.headers, "X-Request-Id": request_id}
+    headers = base_headers(answer.headers, request_id)
     if answer.body:
         headers["Content-Type"] = answer.content_type
     response = web.Response(status=answer.status, body=answer.body or None, headers=headers)

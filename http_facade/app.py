@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -20,7 +21,14 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade import docs, errors, forwarded, metrics
-from http_facade.answers import REVALIDATED, Answer, compress, revalidate, to_response
+from http_facade.answers import (
+    REVALIDATED,
+    Answer,
+    base_headers,
+    compress,
+    revalidate,
+    to_response,
+)
 from http_facade.bodies import read_body
 from http_facade.cors import Cors
 from http_facade.errors import Refusal, status_of
@@ -28,8 +36,9 @@ from http_facade.health import Unhealthy, is_health
 from http_facade.openapi import document
 from http_facade.routes import Match, Route, RouteTable
 from http_facade.settings import FacadeSettings
+from http_facade.streams import EventStream, OpenStreams
 from http_facade.transcode import Endpoint
-from http_facade.transport import Outcome, Transport
+from http_facade.transport import Outcome, Send, Transport
 
 _log = structlog.get_logger()
 
@@ -52,6 +61,7 @@ class Facade:
         self._cors = Cors(settings.cors_origins)
         self._unhealthy = Unhealthy(settings.version)
         self._stopping = False
+        self.streams = OpenStreams()
         self._asked_at = float("-inf")
         rpcs = contract.rpcs()
         openapi = orjson.dumps(document(rpcs, settings))
@@ -75,6 +85,11 @@ class Facade:
         bind_contextvars(request_id=request_id)
         with metrics.IN_FLIGHT.track_inprogress():
             route, answer = await self._routed(request, request_id)
+            if isinstance(answer, EventStream):
+                took = time.perf_counter() - began
+                told = {"events": answer.events, "interrupted": answer.interrupted}
+                self._record(request.method, route, 200, took, request_id, **told)
+                return answer.response
             answer.headers = {**self._cors.headers(request.headers), **answer.headers}
             revalidate(answer, request.headers.get("If-None-Match", ""))
             accepted = request.headers.get("Accept-Encoding", "")
@@ -106,8 +121,10 @@ class Facade:
         """Lets go of the transport."""
         await self._transport.close()
 
-    async def _routed(self, request: web.BaseRequest, request_id: str) -> tuple[str, Answer]:
-        """The route's template, for logs and metrics, and the answer."""
+    async def _routed(
+        self, request: web.BaseRequest, request_id: str
+    ) -> tuple[str, Answer | EventStream]:
+        """The route's template, for logs and metrics, and the answer; a stream has been sent."""
         path, query = _target(request.raw_path)
         route = _UNMATCHED
         try:
@@ -128,7 +145,7 @@ class Facade:
                 simulate=self._settings.simulate,
             )
             message = await self._message(request, target, match, query)
-            return route, await self._call(target, message, metadata, path)
+            return route, await self._call(request, target, message, metadata, path)
         except Refusal as refusal:
             return route, self._error(refusal.status, path, headers=refusal.headers)
         except Exception:
@@ -166,9 +183,16 @@ class Facade:
         return endpoint.request(match.variables, query, body, content_type)
 
     async def _call(
-        self, endpoint: Endpoint, message: Message, metadata: Mapping[str, str], path: str
-    ) -> Answer:
+        self,
+        request: web.BaseRequest,
+        endpoint: Endpoint,
+        message: Message,
+        metadata: Mapping[str, str],
+        path: str,
+    ) -> Answer | EventStream:
         rpc = endpoint.rpc
+        if rpc.streams:
+            return await self._stream(request, endpoint, message, metadata, path)
         outcome = await self._ask(rpc, message, metadata)
         if outcome.status is not None:
             played = "x-distill-simulate" in metadata
@@ -184,17 +208,55 @@ class Facade:
         body, content_type = endpoint.reply(outcome.response)
         return Answer(status, body, headers, content_type)
 
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        endpoint: Endpoint,
+        message: Message,
+        metadata: Mapping[str, str],
+        path: str,
+    ) -> Answer | EventStream:
+        settings = self._settings
+        stream = EventStream(
+            request,
+            endpoint,
+            base_headers(self._cors.headers(request.headers), metadata["x-request-id"]),
+            send_timeout=settings.send_timeout,
+            heartbeat=settings.heartbeat,
+        )
+        if self._stopping:
+            stream.response.force_close()
+        ask = partial(self._ask, endpoint.rpc, message, metadata)
+        outcome = await self.streams.run(stream, request.protocol, ask)
+        if outcome.status is None:
+            await stream.end()
+            return stream
+        error = self._error(outcome.status, path, outcome.metadata)
+        if not stream.begun:
+            return error
+        await stream.end(error.body)
+        return stream
+
     async def _ask(
-        self, rpc: contract.Rpc, message: Message, metadata: Mapping[str, str]
+        self,
+        rpc: contract.Rpc,
+        message: Message,
+        metadata: Mapping[str, str],
+        send: Send | None = None,
     ) -> Outcome:
-        deadline = self._settings.deadline
+        deadline = self._settings.deadline if send is None else self._settings.stream_deadline
         try:
             # The transport keeps the deadline; this is for one that is stuck itself.
             async with asyncio.timeout(deadline + _GRACE):
+                if send is not None:
+                    return await self._transport.stream(rpc, message, metadata, deadline, send)
                 return await self._transport.call(rpc, message, metadata, deadline)
         except TimeoutError:
             _log.error("transport_stuck", rpc=rpc.full_name, deadline=deadline)
             return Outcome(status=status_of(ErrorReason.DEADLINE_EXCEEDED))
+        except Exception:
+            _log.exception("transport_failed", rpc=rpc.full_name)
+            return Outcome(status=status_of(ErrorReason.INTERNAL_ERROR))
 
     def _error(
         self,
@@ -208,7 +270,13 @@ class Facade:
         return Answer(answer.http_status, body, {**answer.headers, **(headers or {})})
 
     def _record(
-        self, method: str, route: str, status: int, seconds: float, request_id: str
+        self,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        request_id: str,
+        **more: object,
     ) -> None:
         metrics.observe(route=route, method=method, status=status, seconds=seconds)
         _log.info(
@@ -218,6 +286,7 @@ class Facade:
             status=status,
             ms=round(seconds * 1000, 2),
             request_id=request_id,
+            **more,
         )
 
 

@@ -159,6 +159,8 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
         if status in rpc.statuses:
             if rpc.answers_raw:
                 content |= {"*/*": _ANY_BYTES}
+            elif rpc.streams:
+                content |= {contract.EVENT_STREAM: _events(rpc, schemas)}
             else:
                 choices.append(success)
             said.append(HTTPStatus(status).phrase)
@@ -177,6 +179,33 @@ def _responses(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
             "content": content,
         }
     return answers
+
+
+def _events(rpc: Rpc, schemas: Schemas) -> dict[str, Any]:
+    """Each event of a stream: what a stream's schema describes before OpenAPI 3.2 calls it `itemSchema`."""
+    fields = rpc.descriptor.output_type.fields
+    kinds = "; ".join(f"`{field.name}`: {contract.doc(field)}" for field in fields)
+    text = (
+        "An event of the stream. Its data are a JSON object with one name, which is the event's, too. "
+        f"{kinds} `error` instead of `{rpc.events[-1]}`: an error's body, after which nothing comes."
+    )
+    event = schemas.response(rpc.descriptor.output_type)
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [event, narrowed(rpc, reasons_of(rpc))]},
+    }
+    return {
+        "schema": {
+            "type": "object",
+            "description": text,
+            "properties": {
+                "event": {"type": "string", "enum": [*rpc.events, "error"]},
+                "data": data,
+            },
+            "required": ["event", "data"],
+        }
+    }
 
 
 def _headers(status: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from distill_grpc.proto.contract import Rpc
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
 from http_facade.cores import Cores
 from http_facade.errors import status_of
-from http_facade.transport import Outcome
+from http_facade.transport import Outcome, Send
 
 _log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ class RemoteTransport:
     def __init__(self, *targets: str, channels: int = 2) -> None:
         """Must be called with a running event loop; connects when the first call is made."""
         self._cores = Cores(targets, per_core=channels)
+        # Of their own: streams that last minutes take no place from calls.
+        self._of_streams = Cores(targets, per_core=channels)
         self._calls: dict[tuple[int, str], Any] = {}
 
     async def call(
@@ -60,9 +62,39 @@ class RemoteTransport:
                 _log.exception("core_call_failed", rpc=rpc.full_name)
                 return Outcome(status=status_of(ErrorReason.INTERNAL_ERROR))
 
+    async def stream(
+        self,
+        rpc: Rpc,
+        request: Message,
+        metadata: Mapping[str, str],
+        timeout: float,
+        send: Send,
+    ) -> Outcome:
+        """See `Transport`. A stream is never begun again: nobody knows which events have arrived."""
+        try:
+            async with self._of_streams.turn() as channel:
+                call = self._method(channel, rpc)(
+                    request,
+                    timeout=timeout,
+                    metadata=tuple(metadata.items()),
+                    wait_for_ready=False,
+                )
+                try:
+                    async for event in call:
+                        await send(event)
+                finally:
+                    call.cancel()  # where it has not ended: the core works for nobody
+        except grpc.aio.AioRpcError as error:
+            told = _merged(error.initial_metadata(), error.trailing_metadata())
+            return Outcome(status=_status(rpc, error), metadata=told)
+        except Exception:
+            _log.exception("core_stream_failed", rpc=rpc.full_name)
+            return Outcome(status=status_of(ErrorReason.INTERNAL_ERROR))
+        return Outcome()
+
     async def close(self) -> None:
         """Closes the channels; calls that still wait are cancelled."""
-        await self._cores.close()
+        await asyncio.gather(self._cores.close(), self._of_streams.close())
 
     async def _once(
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], ends: float
@@ -82,7 +114,9 @@ class RemoteTransport:
         key = (channel, rpc.full_name)
         method = self._calls.get(key)
         if method is None:
-            method = self._cores[channel].unary_unary(
+            core = (self._of_streams if rpc.streams else self._cores)[channel]
+            make: Any = core.unary_stream if rpc.streams else core.unary_unary
+            method = make(
                 rpc.full_name,
                 request_serializer=rpc.request_class.SerializeToString,
                 response_deserializer=rpc.response_class.FromString,

@@ -18,6 +18,7 @@ _log = structlog.get_logger()
 _BACKLOG = 1024
 _UNREADABLE = "This is not an HTTP request that can be read."
 _LONG_LINE = "The address is too long."
+_LAST_WORDS = 1.0  # seconds before the end of the grace, in which streams are told
 _LARGE_HEADERS = "A header is too long, or there are too many."
 
 
@@ -56,6 +57,7 @@ class FacadeRunner(web.AppRunner):
     def __init__(self, app: web.Application, settings: FacadeSettings) -> None:
         super().__init__(app, shutdown_timeout=settings.grace)
         self._facade = app[FACADE]
+        self._grace = settings.grace
         self._send_timeout = settings.send_timeout
         self._limits = {
             "max_line_size": settings.line_limit,
@@ -76,6 +78,15 @@ class FacadeRunner(web.AppRunner):
         if seconds and self._facade.asked_within(seconds):
             _log.info("http_draining", seconds=seconds)
             await asyncio.sleep(seconds)
+
+    async def cleanup(self) -> None:
+        """Streams that are still open near the end of the grace are ended with a word to their clients."""
+        patience = max(0.0, self._grace - _LAST_WORDS)
+        ending = asyncio.get_running_loop().call_later(patience, self._facade.streams.stop)
+        try:
+            await super().cleanup()
+        finally:
+            ending.cancel()
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -109,6 +120,11 @@ class _Connection(web.RequestHandler):
         self._facade = facade
         self._limits = limits
         self._send_timeout = send_timeout
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called when the client has gone."""
+        self._facade.streams.lost(self)
+        super().connection_lost(exc)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

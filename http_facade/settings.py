@@ -15,9 +15,11 @@ class FacadeSettings:
     cors_origins: tuple[str, ...] = ()  # `*`, or origins such as `https://app.example`
     simulate: bool = False  # mock mode: hand `X-Distill-Simulate` to the core
     deadline: float = 30.0  # of a call to the core
+    stream_deadline: float = 300.0  # of one that is answered with a stream
+    heartbeat: float = 15.0  # of silence in a stream, until it says that it lives
     body_limit: int = 1 << 20
     body_timeout: float = 10.0  # until the whole body must have arrived
-    send_timeout: float = 60.0  # for a client to take its whole answer
+    send_timeout: float = 60.0  # for a client to take its whole answer, of a stream each event
     linger_timeout: float = 2.0  # after an early refusal, for the rest of a body to pass unread
     line_limit: int = 8190  # request line
     header_limit: int = 9 * 1024  # each header: the longest token that is read fits

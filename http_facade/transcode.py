@@ -28,6 +28,8 @@ class Endpoint:
         self.rpc = rpc
         self.name = rpc.full_name
         self._request_class = rpc.request_class
+        # Of events, the group that holds one of each kind.
+        self._kind = rpc.descriptor.output_type.oneofs[0].name if rpc.streams else ""
         if not rpc.answers_raw:
             self._encode = encoder(rpc.descriptor.output_type)
         fields = rpc.descriptor.input_type.fields_by_name
@@ -87,6 +89,10 @@ class Endpoint:
         if self.rpc.response_body:
             value = value[self.rpc.response_body]
         return orjson.dumps(value), JSON
+
+    def event(self, message: Message) -> tuple[str, bytes]:
+        """Kind and JSON of an event of a stream."""
+        return message.WhichOneof(self._kind) or "", orjson.dumps(self._encode(message))
 
 
 def query_fields(rpc: Rpc) -> dict[str, FieldDescriptor]:

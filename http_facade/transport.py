@@ -6,7 +6,7 @@ that lives in the same process. One test suite holds both to the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Outcome:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
+# Takes one event of a stream, and returns when the client can take the next.
+Send = Callable[[Message], Awaitable[None]]
+
+
 class Transport(Protocol):
     """Carries calls to the core."""
 
@@ -32,6 +36,21 @@ class Transport(Protocol):
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], timeout: float
     ) -> Outcome:
         """Calls `rpc`; never raises but for cancellation: what fails is in the outcome's status."""
+        ...
+
+    async def stream(
+        self,
+        rpc: Rpc,
+        request: Message,
+        metadata: Mapping[str, str],
+        timeout: float,
+        send: Send,
+    ) -> Outcome:
+        """Calls an RPC that streams and hands each event to `send`, until it ends or is cancelled.
+
+        Never raises but for cancellation, which ends the call; the outcome's status says what failed, before
+        the first event or after some.
+        """
         ...
 
     async def close(self) -> None:

@@ -33,6 +33,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop_sync()
 
 
+@pytest.fixture(scope="session")
+def strict_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server whose role may create databases, and no extensions in them."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("strict"), fast=True)
+    yield server.start_sync()
+    server.stop_sync()
+
+
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
     """A fresh, migrated database."""

@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from distill_grpc.db.postgres_tools import SUPERUSER
+
 _numbers = itertools.count()
 
 
@@ -22,6 +24,31 @@ def fresh_database(postgres: str) -> Iterator[str]:
         create_database(admin, name)
         yield _database(postgres, name)
         drop_database(admin, name)
+
+
+@contextmanager
+def empty_database(postgres: str, *, template: str = "template1") -> Iterator[str]:
+    """The address of a new database in which nobody has been yet; it is dropped afterwards.
+
+    From `template0` it has no extensions.
+    """
+    name = f"empty_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(_database(postgres, "postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        yield _database(postgres, name)
+        drop_database(admin, name)
+
+
+@contextmanager
+def superuser(address: str) -> Iterator[psycopg.Connection]:
+    """A connection to a database of the embedded server as one who may do everything there."""
+    above = make_url(address).set(username=SUPERUSER).render_as_string(hide_password=False)
+    with psycopg.connect(above, autocommit=True) as admin:
+        yield admin
 
 
 def create_database(admin: psycopg.Connection, name: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc.auth import LocalIssuer
@@ -18,18 +19,21 @@ from distill_grpc.feed import keys
 from distill_grpc.feed.asking import Asker
 from distill_grpc.feed.budgets import PostgresBudgets
 from distill_grpc.feed.digesting import Digester
+from distill_grpc.feed.embedding import ItemEmbedder
 from distill_grpc.feed.link_tokens import LinkTokens
+from distill_grpc.feed.meaning import Seeker
 from distill_grpc.feed.model_tagging import ModelTagger
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
-from distill_grpc.feed.store import state
+from distill_grpc.feed.store import embeddings, state
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.jobs.queue import JobQueue
 from distill_grpc.key_files import KeyFileError
 from distill_grpc.llm.answering import Answerer, OfflineAnswerer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.chat import Chat, Prices
+from distill_grpc.llm.embedding import Embedder
 from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
@@ -39,6 +43,8 @@ from distill_grpc.sources import registry
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import OwnInstance, Registry
 from distill_grpc.sources.token_service import TokenService
+
+log = structlog.get_logger()
 
 VERSION = version("distill")
 # Seconds that what is not asked by a caller waits for a connection: it has time.
@@ -66,11 +72,23 @@ class Parts:
     answerer: Answerer = field(default_factory=OfflineAnswerer)
     tag_chooser: TagChooser | None = None  # None: tags are found offline only
     pushing: Pushing | None = None  # None: no platform can reach this service
+    seeker: Seeker | None = None  # None: nothing is found by meaning
 
     @property
     def reads(self) -> AsyncEngine:
         """The pool in autocommit, for reads of one statement: a transaction costs two round trips."""
         return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def item_embedder(self) -> ItemEmbedder | None:
+        """What makes the vectors of items."""
+        if self.seeker is None:
+            return None
+        return ItemEmbedder(
+            engine=self.engine,
+            embedder=self.seeker.embedder,
+            llm_daily_tokens=self.policy.llm_daily_tokens,
+        )
 
     @property
     def asker(self) -> Asker:
@@ -79,6 +97,7 @@ class Parts:
             engine=self.engine,
             answerer=self.answerer,
             llm_daily_tokens=self.policy.llm_daily_tokens,
+            seeker=self.seeker,
         )
 
     @property
@@ -88,6 +107,7 @@ class Parts:
             engine=self.engine,
             summariser=self.summariser,
             llm_daily_tokens=self.policy.llm_daily_tokens,
+            embedding_model=None if self.seeker is None else self.seeker.embedder.name,
         )
 
     @property
@@ -146,6 +166,7 @@ async def open_parts(settings: Settings, *, pool_timeout: float = 2.0) -> AsyncI
             tag_chooser=None if chat is None else OpenAiTagChooser(chat),
             http=http,
             pushing=Pushing(vault.keyring, settings.public_url) if settings.public_url else None,
+            seeker=await _seeker(settings, engine, stack),
         )
 
 
@@ -188,6 +209,30 @@ def _chat(settings: Settings, stack: AsyncExitStack) -> Chat | None:
     )
     stack.push_async_callback(chat.close)
     return chat
+
+
+async def _seeker(settings: Settings, engine: AsyncEngine, stack: AsyncExitStack) -> Seeker | None:
+    """What finds by meaning; None where nobody wants it, or the database cannot hold vectors."""
+    if settings.embedding_model is None:
+        return None
+    async with engine.connect() as connection:
+        if not await embeddings.can_hold_vectors(connection):
+            log.warning("no_vectors", why="the database lacks pgvector; see `distill doctor`")
+            return None
+    embedder = Embedder.open(
+        api_key=settings.embedding_key,
+        base_url=settings.embedding_base_url or settings.openai_base_url,
+        model=settings.embedding_model,
+        price=settings.embedding_price,
+        dimensions=settings.embedding_dimensions,
+    )
+    stack.push_async_callback(embedder.close)
+    return Seeker(
+        engine=engine,
+        embedder=embedder,
+        llm_daily_tokens=settings.llm_daily_tokens,
+        floor=settings.embedding_floor,
+    )
 
 
 def _token_urls(sources: Registry) -> list[str]:

@@ -71,6 +71,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, ready: Ready) -
         parts.queue.handle(digest_scheduling.DIGEST_JOB, maker.run)
         parts.queue.handle(tagging.TAG_JOB, build_tagger(parts))
         parts.queue.handle(model_tagging.MODEL_TAG_JOB, parts.model_tagger.run)
+        if parts.item_embedder is not None:
+            await parts.item_embedder.begin()
         post = DigestPost(
             engine=parts.engine,
             mailer=build_mailer(settings),

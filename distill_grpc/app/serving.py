@@ -36,7 +36,6 @@ from distill_grpc.feed.sync_servicer import SyncServicer
 from distill_grpc.feed.tag_servicer import TagServicer
 from distill_grpc.feed.watch_servicer import WatchServicer
 from distill_grpc.feed.webhook_servicer import WebhookServicer
-from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.publishing.analytics import EventRecorder
 from distill_grpc.publishing.audience_servicer import AudienceServicer
@@ -59,6 +58,7 @@ from distill_grpc.rpc.rate_limiting import rate_limiting
 from distill_grpc.rpc.request_id import request_id
 from distill_grpc.rpc.server import GrpcServer
 from distill_grpc.rpc.simulation import simulation
+from distill_grpc.rpc.stream_limit import stream_limit
 from distill_grpc.rpc.validation import validation
 from distill_grpc.settings import Settings
 from http_facade.app import build_app
@@ -98,6 +98,7 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
                 ),
             },
+            of_streams=[stream_limit()],
         )
 
 
@@ -141,8 +142,9 @@ def _servicers(
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
             central_tokens=parts.tokens.service is not None,
-            degraded_parts=partial(_degraded, limiter, parts.summariser),
+            degraded_parts=partial(_degraded, settings, limiter, parts),
             summary_model=settings.summary_model,
+            embedder=parts.seeker.embedder if parts.seeker is not None else None,
         ),
         "distill.v1.WatchService": WatchServicer(
             parts.engine, parts.queue, parts.sources, parts.policy, parts.tokens
@@ -156,6 +158,7 @@ def _servicers(
             tuple(parts.sources),
             parts.digester,
             parts.asker,
+            parts.seeker,
         ),
         "distill.v1.ConnectionService": ConnectionServicer(
             parts.engine, parts.sources, parts.tokens, parts.pushing
@@ -211,10 +214,15 @@ def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
     return f"{next(iter(sources))}-feeder" if len(sources) == 1 else "distill"
 
 
-def _degraded(limiter: CallLimiter, summariser: Summariser) -> dict[str, str]:
+def _degraded(settings: Settings, limiter: CallLimiter, parts: Parts) -> dict[str, str]:
     found = {"redis": limiter.degraded} if limiter.degraded else {}
+    summariser = parts.summariser
     if isinstance(summariser, OpenAiSummariser) and summariser.degraded:
         found["llm"] = f"digests are made offline ({summariser.degraded})"
+    if parts.seeker is None and settings.embedding_model:
+        found["embeddings"] = "items are found by words alone (no pgvector)"
+    elif parts.seeker is not None and parts.seeker.embedder.degraded:
+        found["embeddings"] = f"items are found by words alone ({parts.seeker.embedder.degraded})"
     return found
 
 

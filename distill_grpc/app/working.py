@@ -34,6 +34,7 @@ SCHEDULE_TICK = 2.0
 SUBSCRIBE_TICK = 2.0
 DIGEST_TICK = 5.0
 MAIL_TICK = 5.0
+EMBED_TICK = 2.0
 LISTEN_TICK = 5.0
 RETENTION_TICK = 600.0
 
@@ -64,10 +65,22 @@ def build_collector(parts: Parts) -> Collector:
         worker=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
         tokens=parts.tokens,
         enqueue_again=enqueue_again,
-        enrich=build_tagger(parts),
+        enrich=build_enricher(parts),
         make_summaries=make_summaries,
         pushing=parts.pushing,
     )
+
+
+def build_enricher(parts: Parts) -> Callable[[str], Awaitable[None]]:
+    """What is done to the items of a user after a sync: vectors are asked for, tags are given."""
+    tag_items = build_tagger(parts)
+
+    async def enrich(user_id: str) -> None:
+        if parts.item_embedder is not None:
+            await parts.item_embedder.mark_due(user_id)
+        await tag_items(user_id)
+
+    return enrich
 
 
 def build_tagger(parts: Parts) -> Callable[[str], Awaitable[None]]:
@@ -132,6 +145,8 @@ def build_ticks(
     if parts.pushing is not None:
         subscriber = Subscriber(engine=parts.engine, sources=parts.sources, pushing=parts.pushing)
         ticks.append((SUBSCRIBE_TICK, "subscriptions", subscriber.tick))
+    if parts.item_embedder is not None:
+        ticks.append((EMBED_TICK, "embeddings", parts.item_embedder.work))
     return ticks
 
 

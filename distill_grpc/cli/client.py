@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,12 @@ from distill_grpc.cli.banner import EMAIL, USER_ID
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.showing import when
 from distill_grpc.cli.tokens import has_keys, issue
+from distill_grpc.event_reader import EventReader, EventTooLarge
 
 # A digest may have to wait for a language model.
 TIMEOUT = aiohttp.ClientTimeout(total=150, connect=10)
+# Of a stream, how long it may be silent.
+_STREAMED = aiohttp.ClientTimeout(total=None, connect=10, sock_read=90)
 MAX_ANSWER = 64 * 1024 * 1024  # bytes
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -71,7 +74,41 @@ class Client:
         body: Any = None,
     ) -> Any:
         """The decoded JSON answer; `ApiError` for an error, `Failure` where nothing answers."""
-        headers = {"Accept": "application/json"}
+        async with self._answered(method, path, "application/json", params, body) as response:
+            return _decoded(self._url, response.status, await _limited(response))
+
+    async def stream(self, path: str, body: Any) -> AsyncGenerator[tuple[str, Any], None]:
+        """The events of a stream, each with what it is and what is in it; the last is `done`.
+
+        Raises `ApiError` for an error, before the first event or after some, and `Failure` where the stream
+        is cut off.
+        """
+        async with self._answered("POST", path, "text/event-stream", None, body) as response:
+            if response.content_type != "text/event-stream":
+                _decoded(self._url, response.status, await _limited(response))
+                raise Failure(f"{self._url} does not stream; is it an older version?")
+            reader = EventReader(MAX_ANSWER)
+            async for data in response.content.iter_any():
+                for event in reader.feed(data):
+                    told = json.loads(event.data)
+                    if event.kind == "error":
+                        raise ApiError(response.status, told)
+                    yield event.kind, told[event.kind]
+                    if event.kind == "done":
+                        return
+            raise Failure(f"{self._url} broke off; try again, or look at its log")
+
+    @asynccontextmanager
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        accept: str,
+        params: Mapping[str, str | int] | None,
+        body: Any,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer, not read yet; what goes wrong on the way becomes a `Failure`."""
+        headers = {"Accept": accept}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
@@ -81,14 +118,17 @@ class Client:
                 params=params,
                 json=body,
                 headers=headers,
+                timeout=_STREAMED if accept == "text/event-stream" else TIMEOUT,
                 # A token must not follow to another host.
                 allow_redirects=False,
             ) as response:
-                return _decoded(self._url, response.status, await _limited(response))
+                yield response
         except ApiError as error:
             if error.code == "authentication_failed" and self._refused:
                 raise Failure(self._refused) from None
             raise
+        except (EventTooLarge, ValueError, LookupError, TypeError):
+            raise Failure(f"{self._url} is no Distill: it streams what cannot be read") from None
         except aiohttp.ClientConnectionError as error:
             raise Failure(_why_not_connected(self._url, error)) from None
         except TimeoutError:

@@ -10,6 +10,7 @@ import typer
 from distill_grpc import settings as settings_module
 from distill_grpc.cli import checks
 from distill_grpc.cli.checks import Finding
+from distill_grpc.cli.embedding_check import embeddings
 from distill_grpc.cli.failure import last_line
 from distill_grpc.cli.options import Json, print_json
 from distill_grpc.cli.showing import console, plain, rows, state
@@ -24,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Check settings, database, keys, platforms and summariser. Exit code 1 where one fails."""
+    """Check settings, database, keys, platforms and models. Exit code 1 where one fails."""
     findings = asyncio.run(examine())
     if as_json:
         print_json(
@@ -63,6 +64,7 @@ async def examine() -> list[tuple[str, Finding]]:
         ("issuer's keys", checks.jwks),
         ("Redis", checks.redis),
         ("summariser", checks.summariser),
+        ("embeddings", embeddings),
     ]
     return [(name, await _examined(check, settings)) for name, check in wanted]
 

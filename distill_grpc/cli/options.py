@@ -41,17 +41,22 @@ def ask(
     show: Callable[[Any], None],
 ) -> None:
     """Asks Distill, and shows the answer to a person or, with `as_json`, to a script."""
-    from distill_grpc.cli.client import connected
-
-    async def work() -> Any:
-        async with connected(url, token) as client:
-            return await question(client)
-
-    answer = asyncio.run(work())
+    answer = run(url, token, question)
     if as_json:
         print_json(answer)
     else:
         show(answer)
+
+
+def run(url: str | None, token: str | None, work: Callable[[Client], Awaitable[Any]]) -> Any:
+    """What `work` returns, which is given a client of Distill."""
+    from distill_grpc.cli.client import connected
+
+    async def connect() -> Any:
+        async with connected(url, token) as client:
+            return await work(client)
+
+    return asyncio.run(connect())
 
 
 def print_json(answer: Any) -> None:

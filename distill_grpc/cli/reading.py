@@ -1,4 +1,4 @@
-"""`distill recent`, `search` and `digest`."""
+"""`distill recent`, `search`, `ask` and `digest`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.padding import Padding
 
-from distill_grpc.cli import showing, zones
+from distill_grpc.cli import following, showing, zones
 from distill_grpc.cli.failure import Failure
-from distill_grpc.cli.options import Json, Token, Url, ask
+from distill_grpc.cli.options import Json, Token, Url, ask, print_json, run
 from distill_grpc.cli.showing import console, count, plain, when
 
 # Items named behind a highlight on a terminal; `--json` has them all.
@@ -74,17 +74,28 @@ def search(
     facets: Annotated[
         bool, typer.Option("--facets", help="Count all that was found by source, author and tag.")
     ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="All of it, as it comes and without --limit; with --json an item a line."
+        ),
+    ] = False,
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Search what was collected, best first."""
-    body: dict[str, Any] = {"query": " ".join(query), "limit": limit}
-    body |= {"highlight": True, "facets": facets}
+    body: dict[str, Any] = {"query": " ".join(query), "highlight": True}
     if source:
         body["sources"] = source
     if tag:
         body["tags"] = tag
+    if everything:
+        if facets:
+            raise Failure("--facets cannot be had with --all", exit_code=2)
+        run(url, token, lambda client: following.search_all(client, body, as_json=as_json))
+        return
+    body |= {"limit": limit, "facets": facets}
     ask(
         url,
         token,
@@ -106,30 +117,10 @@ def ask_items(
     body: dict[str, Any] = {"question": " ".join(question)}
     if source:
         body["sources"] = source
-    ask(
-        url,
-        token,
-        lambda client: client.call("POST", "/content/ask", body=body),
-        as_json=as_json,
-        show=_show_answer,
-    )
-
-
-def _show_answer(answer: dict[str, Any]) -> None:
-    out = console()
-    for said in answer["statements"]:
-        out.print(plain(said["text"]))
-        for cited in said["items"]:
-            origin = " · ".join(cited[key] for key in ("title", "source", "url") if cited.get(key))
-            out.print(Padding(plain(origin, style="dim"), (0, 0, 0, 2)))
-    reasons = {
-        "nothing_found": "No item has a word of that.",
-        "not_answered": "There are items about it, but none holds the answer.",
-    }
-    if reason := answer.get("reason"):
-        out.print(plain(reasons.get(reason, reason), style="yellow"))
-    for warning in answer["metadata"]["warnings"]:
-        out.print(plain(str(warning).replace("_", " "), style="yellow"))
+    if as_json:
+        print_json(run(url, token, lambda client: client.call("POST", "/content/ask", body=body)))
+    else:
+        run(url, token, lambda client: following.answer(client, body))
 
 
 def digest(

@@ -144,6 +144,11 @@ def items(answer: Mapping[str, Any]) -> None:
     facets(answer)
     more = ", and there are more (--limit)" if about.get("has_more") else ""
     out.print(plain(count(about.get("count", 0), "item") + more, style="dim"))
+    warnings(out, about)
+
+
+def warnings(out: Console, about: Mapping[str, Any]) -> None:
+    """What to know before relying on an answer."""
     for warning in about.get("warnings", []):
         out.print(plain(str(warning).replace("_", " "), style="yellow"))
 

@@ -147,6 +147,7 @@ def _show_status(answer: Any) -> None:
         ),
         ("next sync", when(user["next_sync"]) if user.get("next_sync") else None),
         ("items", numbers.get("total_items")),
+        ("by meaning", f"{numbers['embedded']:.0%} of them" if "embedded" in numbers else None),
         ("storage", numbers.get("storage_used")),
         ("summaries", numbers.get("summaries_generated")),
     )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, make_url, pool, text
+
+from distill_grpc.db import vectors
+
+log = structlog.get_logger()
 
 # Any number that nobody else uses on the same database.
 _LOCK = 7_240_118_392
@@ -24,7 +29,10 @@ def config(connection: Connection, target_metadata: MetaData | None = None) -> C
 
 
 def migrate(database_url: str) -> list[str]:
-    """Applies what is missing and returns the ids of the revisions that were applied."""
+    """Applies what is missing and returns the ids of the revisions that were applied.
+
+    The column for vectors comes too, as soon as the server has pgvector.
+    """
     with _connect(database_url) as connection:
         # A second caller waits here, then finds nothing left to do.
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
@@ -32,6 +40,8 @@ def migrate(database_url: str) -> list[str]:
             missing = pending(connection)
             command.upgrade(config(connection), "head")
             connection.commit()
+            if why := vectors.prepare(connection):
+                log.info("no_vectors", why=why)
         finally:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})

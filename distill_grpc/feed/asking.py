@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import reading
+from distill_grpc.feed import blending, fusion, reading
+from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
-from distill_grpc.llm.base import Document
+from distill_grpc.llm.base import Document, Statement
 from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
 
 ITEMS = 60  # that are read for an answer
@@ -43,6 +46,10 @@ class Told:
     seconds: float
 
 
+# Takes the documents that may be cited, by id, and a statement that cites some of them.
+Tell = Callable[[Mapping[str, Document], Statement], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
     """Answers questions."""
@@ -50,6 +57,7 @@ class Asker:
     engine: AsyncEngine
     answerer: Answerer
     llm_daily_tokens: int
+    seeker: Seeker | None = None  # None: items are found by words alone
 
     async def ask(
         self,
@@ -59,8 +67,9 @@ class Asker:
         known_sources: Collection[str],
         credits_available: bool,
         now: datetime,
+        tell: Tell | None = None,
     ) -> Told:
-        """The answer. No connection is held while it is worded.
+        """The answer. No connection is held while it is worded, and told piece by piece.
 
         Raises NOT_WATCHING, INVALID_ARGUMENT naming the field, and INSUFFICIENT_CREDITS where a model
         would have to be asked.
@@ -77,15 +86,16 @@ class Asker:
             until=wanted.until,
             limit=ITEMS,
         )
+        sought = NOTHING
+        if self.seeker is not None:
+            sought = await self.seeker.seek(
+                user_id, wanted.question, credits_available=credits_available, now=now
+            )
         async with self.engine.connect() as connection:
             fresh = await reading.get_freshness(connection, user_id, now, wanted.since)
-            rows = (
-                await item_lists.search_items(connection, user_id, filters, any_word=True)
-                if query
-                else []
-            )
+            rows, near = await _find(connection, user_id, filters, sought)
             taste = Taste.of(await preferences.get_preferences(connection, user_id))
-        documents = [_document(row) for row in rows[:ITEMS]]
+        documents = [_document(row) for row in rows]
         purse = UserPurse(
             engine=self.engine,
             user_id=user_id,
@@ -93,14 +103,33 @@ class Asker:
             credits_available=credits_available,
             now=now,
         )
-        question = Question(text=wanted.question, documents=documents, seconds=ASKED)
-        answer = await self.answerer.answer(question, purse)
+        question = Question(
+            text=wanted.question,
+            documents=documents,
+            near=frozenset(map(str, near)),
+            seconds=ASKED,
+        )
+        by_id = {document.id: document for document in documents}
+        say = None if tell is None else partial(tell, by_id)
+        answer = await self.answerer.answer(question, purse, say=say)
+        incomplete = ["answer_incomplete"] if answer.incomplete else []
         return Told(
             answer=answer,
-            documents={document.id: document for document in documents},
-            warnings=fresh.warnings,
+            documents=by_id,
+            warnings=fresh.warning(*sought.warnings, *incomplete).warnings,
             seconds=time.perf_counter() - begin,
         )
+
+
+async def _find(
+    connection: AsyncConnection, user_id: str, filters: item_lists.Filters, sought: Sought
+) -> tuple[list[item_lists.ItemRow], Sequence[UUID]]:
+    """What may hold the answer, likeliest first, and which of it is near in meaning."""
+    if not filters.query and sought.meaning is None:
+        return [], ()
+    walk, others, near = await blending.begin(connection, user_id, filters, sought, any_word=True)
+    rows, _, _ = fusion.merge(walk, others, near, filters.limit)
+    return rows, walk.near
 
 
 def searched(question: str) -> str:

@@ -18,8 +18,8 @@ def item_key(row_id: Any) -> str:
     return f"item_{row_id.hex}"
 
 
-def add_item(target: Any, row: ItemRow) -> None:
-    """Appends an item to a repeated field. On the hot path: plain assignments, no constructors."""
+def fill_item(item: pb.Item, row: ItemRow) -> None:
+    """Fills an empty item. On the hot path: plain assignments, no constructors."""
     # Unpacked once: a field of a named tuple costs as much as one of the message.
     (
         key,
@@ -37,7 +37,6 @@ def add_item(target: Any, row: ItemRow) -> None:
         raw,
         _rank,
     ) = row
-    item = target.add()
     item.id = f"item_{key.hex}"
     item.platform_id = platform_id
     item.timestamp.seconds = published
@@ -73,13 +72,17 @@ def set_facets(target: pb.Facets, facets: Sequence[tuple[str, str, int]]) -> Non
 def set_listing(target: pb.ListRecentResponse | pb.SearchResponse, listing: Listing) -> None:
     """Fills an answer of items."""
     for row in listing.items:
-        add_item(target.data, row)
-    about = target.metadata
+        fill_item(target.data.add(), row)
+    set_about(target.metadata, listing, len(listing.items))
+
+
+def set_about(about: pb.ContentMetadata, listing: Listing, count: int) -> None:
+    """Fills what there is to say about a list of so many items."""
     set_instant(about.query_time, listing.queried_at)
     set_instant(about.freshness, listing.freshness.fresh_until)
     about.completeness = listing.freshness.completeness
     about.warnings.extend(listing.freshness.warnings)
-    about.count = len(listing.items)
+    about.count = count
     about.has_more = listing.next_page_token is not None
     if listing.next_page_token is not None:
         about.next_page_token = listing.next_page_token

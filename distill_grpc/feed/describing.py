@@ -17,6 +17,7 @@ from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.tokens import takes_tokens
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
+from distill_grpc.rpc.stream_limit import AT_ONCE
 from distill_grpc.sources import oauth
 from distill_grpc.sources.base import Source, SourceInfo
 
@@ -56,6 +57,7 @@ def api(
     )
     response.rate_limits["sync_frequency"] = f"Every {clock.in_words(policy.sync_frequency)}"
     response.rate_limits["api_calls"] = f"{calls_per_minute} per minute per user"
+    response.rate_limits["streams"] = f"{AT_ONCE} at once per user"
     several = _paths_with_several_methods()
     for rpc in contract.rpcs():
         key = f"{rpc.http_method} {rpc.path}" if rpc.path in several else rpc.path
@@ -133,6 +135,8 @@ def _describe(doc: pb.EndpointDoc, rpc: contract.Rpc) -> None:
     else:
         shown = {f.name: _returned(f) for f in rpc.descriptor.output_type.fields}
         doc.returns.struct_value.update(shown)
+    if rpc.streams:
+        doc.content_type = contract.EVENT_STREAM
     if rpc.errors:
         doc.errors.extend([contract.error_code(reason) for reason in rpc.errors])
 
@@ -143,6 +147,8 @@ def _add_data_type(response: pb.GetCapabilitiesResponse, rpc: contract.Rpc, name
     )
     if rpc.requirements:
         data_type.requirements = rpc.requirements
+    if rpc.stream_path:
+        data_type.stream_path = rpc.stream_path
     for key, field in _parameters(rpc.descriptor.input_type):
         if key in rpc.path_fields:
             continue

@@ -15,6 +15,7 @@ from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.store import preferences
 from distill_grpc.proto.distill.v1 import digest_service_pb2 as pb
 from distill_grpc.rpc.call import Call
+from distill_grpc.syndication import TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class DigestServicer:
         address = self._address(request.token, request.file)
         async with self.engine.connect() as connection:
             data = await digest_feeds.read(connection, request.token, kind, address)
-        return HttpBody(content_type=digest_feeds.FORMATS[kind], data=data)
+        return HttpBody(content_type=TYPES[kind], data=data)
 
     async def stop_digest_mails(
         self, request: pb.StopDigestMailsRequest, _call: Call

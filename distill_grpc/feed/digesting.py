@@ -18,7 +18,7 @@ from distill_grpc.feed import watching
 from distill_grpc.feed.periods import Period
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
-from distill_grpc.feed.store import connections, items, preferences, summaries
+from distill_grpc.feed.store import connections, embeddings, items, preferences, summaries
 from distill_grpc.feed.turns import POLL, Turn
 from distill_grpc.llm.base import Digest, DigestRequest, Document, Statement, Summariser
 
@@ -49,6 +49,7 @@ class Digester:
     engine: AsyncEngine
     summariser: Summariser
     llm_daily_tokens: int
+    embedding_model: str | None = None  # whose vectors help to see who tells the same
 
     async def get_summary(
         self, user_id: str, wanted: Period, spender: Spender, now: datetime, *, anew: bool = False
@@ -95,6 +96,12 @@ class Digester:
                 )
             taste = Taste.of(await preferences.get_preferences(connection, user_id))
             own = await connections.list_connections(connection, user_id)
+            meanings = {}
+            if self.embedding_model is not None:
+                ids = [row.id for row in rows]
+                meanings = await embeddings.list_vectors(
+                    connection, user_id, self.embedding_model, ids
+                )
         accounts = [row.account for row in own if row.account]
         begin = time.perf_counter()
         documents = [_document(row) for row in rows]
@@ -109,6 +116,7 @@ class Digester:
             authors=taste.authors,
             sections=taste.sections,
             seconds=max(0.0, chance.until - time.monotonic()),
+            meanings={str(id_): vector for id_, vector in meanings.items()},
         )
         purse = UserPurse(
             engine=self.engine,

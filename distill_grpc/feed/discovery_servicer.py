@@ -19,6 +19,7 @@ from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import daily_limit
 from distill_grpc.feed.store import (
     connections,
+    embeddings,
     items,
     llm_usage,
     preferences,
@@ -26,6 +27,7 @@ from distill_grpc.feed.store import (
     summaries,
     watches,
 )
+from distill_grpc.llm.embedding import Embedder
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import discovery_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -56,6 +58,7 @@ class DiscoveryServicer:
     # Optional parts that are away, by name, and why.
     degraded_parts: Callable[[], Mapping[str, str]]
     summary_model: str | None = None
+    embedder: Embedder | None = None
 
     async def get_api(self, _request: pb.GetApiRequest, _call: Call) -> pb.GetApiResponse:
         """See the contract."""
@@ -137,6 +140,9 @@ class DiscoveryServicer:
             left = await budgets.list_left(connection, user_id, now)
             used = await llm_usage.get_usage(connection, user_id, now.date())
             taste = Taste.of(await preferences.get_preferences(connection, user_id))
+            embedded = 0
+            if self.embedder is not None:
+                embedded = await embeddings.count_embedded(connection, user_id, self.embedder.name)
         since = now - timedelta(hours=RECENT_HOURS)
         interval = timedelta(seconds=watch.sync_interval)
         fresh = freshness.measure(own, parts, interval=interval, now=now, since=since)
@@ -146,6 +152,9 @@ class DiscoveryServicer:
         response.statistics.total_items = numbers.total
         response.statistics.storage_used = _size(numbers.stored_bytes)
         response.statistics.summaries_generated = count
+        if self.embedder is not None:
+            share = min(1.0, embedded / numbers.total) if numbers.total else 1.0
+            response.statistics.embedded = round(share, 4)
         for row in own:
             its_parts = [part for part in parts if part.source == row.source]
             measured = freshness.measure([row], its_parts, interval=interval, now=now, since=since)
@@ -155,9 +164,11 @@ class DiscoveryServicer:
             for budget in left:
                 if budget.name.partition(".")[0] == row.source:
                     _add_budget(status, budget)
-        if self.summary_model is not None:
+        if self.summary_model is not None or self.embedder is not None:
             limit = daily_limit(taste.daily_llm_tokens, self.policy.llm_daily_tokens)
-            _set_usage(response.llm, self.summary_model, used, limit, now.date())
+            _set_usage(response.llm, self.summary_model or "", used, limit, now.date())
+        if self.embedder is not None:
+            response.llm.embedding_model = self.embedder.model
         return response
 
 
@@ -194,6 +205,8 @@ def _add_endpoints(
             endpoint = response.available_endpoints.add(
                 path=f"/{name}", method=rpc.http_method, description=rpc.doc
             )
+            if rpc.stream_path:
+                endpoint.stream_path = rpc.stream_path
             if name == "content/recent":
                 endpoint.description = f"Recent content from the last {RECENT_HOURS} hours"
                 set_instant(endpoint.data_freshness, fresh.fresh_until)

@@ -10,7 +10,7 @@ of the parts that are still read: up to that instant everything is known to be t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -33,6 +33,10 @@ class Freshness:
     fresh_until: datetime | None
     completeness: float
     warnings: tuple[str, ...] = field(default=())
+
+    def warning(self, *more: str) -> Freshness:
+        """The same with more warnings."""
+        return replace(self, warnings=(*self.warnings, *more)) if more else self
 
 
 def part_state(row: Read) -> str:

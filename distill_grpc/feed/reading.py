@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed import freshness, ingesting, search_query, tagging
+from distill_grpc.feed import blending, freshness, ingesting, search_query, tagging
 from distill_grpc.feed.freshness import Freshness
+from distill_grpc.feed.meaning import NOTHING, Sought
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.store import item_lists, standing
 
@@ -94,6 +95,14 @@ class Search:
     facets: bool = False
 
 
+def meant(wanted: Search, *, known_sources: Collection[str], now: datetime) -> str:
+    """What a search looks for by meaning; "" where nothing. Raises what `search` raises."""
+    _check(wanted, known_sources)
+    query = search_query.parse(wanted.text, known_sources=known_sources, now=now)
+    _filters(query, wanted)
+    return query.meant
+
+
 async def search(
     connection: AsyncConnection,
     tokens: PageTokens,
@@ -103,14 +112,14 @@ async def search(
     known_sources: Collection[str],
     page_token: str | None,
     now: datetime,
+    sought: Sought = NOTHING,
 ) -> Found:
     """Items that match, best first; newest first where the query has qualifiers alone.
 
+    With `sought` also those that are near in meaning; pages after the first know them by their token.
     Raises INVALID_ARGUMENT naming the field or the qualifier.
     """
-    check_sources(wanted.sources, known_sources)
-    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
-        raise invalid_argument({"until": "must be later than since"})
+    _check(wanted, known_sources)
     bound = {
         "list": "search",
         "query": wanted.text,
@@ -129,23 +138,37 @@ async def search(
         _by_vocabulary(filters, await tagging.list_aliases(connection, user_id))
     fresh = await get_freshness(connection, user_id, now, filters.since)
     searched = filters.query is not None
-    list_page = _best if searched else _newest
-    page, last = await list_page(connection, user_id, filters, position)
+    near: Sequence[UUID] = ()
+    if searched and (sought.meaning is not None or blending.is_blended(position)):
+        page, last, near = await blending.list_page(
+            connection, user_id, filters, sought, demands=query.demands, position=position
+        )
+    else:
+        list_page = _best if searched else _newest
+        page, last = await list_page(connection, user_id, filters, position)
     token = None
     if last is not None:
         last["asked"] = position["asked"] if position else int(now.timestamp())
         token = tokens.make(last, user_id=user_id, query=bound)
     nothing = searched and not page
     if nothing and not await item_lists.has_searchable_words(connection, query.words):
-        warnings = (*fresh.warnings, "no_searchable_words")
-        fresh = Freshness(fresh.fresh_until, fresh.completeness, warnings)
+        fresh = fresh.warning("no_searchable_words")
+    fresh = fresh.warning(*sought.warnings)
     snippets: Mapping[UUID, str] = {}
     if wanted.highlight and searched:
         ids = [row.id for row in page]
         marked = await item_lists.list_snippets(connection, user_id, query.words, ids)
         snippets = {id_: _marked(text) for id_, text in marked.items()}
-    facets = await item_lists.count_facets(connection, user_id, filters) if wanted.facets else None
+    facets = (
+        await item_lists.count_facets(connection, user_id, filters, near) if wanted.facets else None
+    )
     return Found(Listing(page, token, fresh, now), snippets, facets)
+
+
+def _check(wanted: Search, known_sources: Collection[str]) -> None:
+    check_sources(wanted.sources, known_sources)
+    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
+        raise invalid_argument({"until": "must be later than since"})
 
 
 def _filters(query: search_query.SearchQuery, wanted: Search) -> item_lists.Filters:

@@ -15,6 +15,7 @@ from distill_grpc.feed.store import (
     budgets,
     connections,
     digest_mails,
+    embedding_states,
     items,
     llm_usage,
     preferences,
@@ -113,6 +114,7 @@ async def _purge_users(engine: AsyncEngine, now: datetime) -> int:
                 await preferences.delete_of_user(connection, user_id)
                 await tags.delete_of_user(connection, user_id)
                 await turns.delete_of_user(connection, user_id)
+                await embedding_states.delete_of_user(connection, user_id)
                 await runs.delete_of_user(connection, user_id)
                 await connections.delete_connections(connection, user_id)
                 await pushes.delete_of_user(connection, user_id)

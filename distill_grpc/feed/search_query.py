@@ -23,6 +23,8 @@ _PART = re.compile(
 # Dashes that exclude nothing: not in front of a word or phrase, as in `Title - Site`. PostgreSQL would
 # take them for operators all the same, and fails on dozens of them.
 _DASHES = re.compile(r'-(?![^\W_]|")')
+# A word or phrase of what is left, with what stands before it.
+_TERM = re.compile(rf"(?P<minus>-?)(?:(?P<phrase>{_QUOTED})|(?P<word>[^\s\"]+))")
 _SPAN = re.compile(r"(\d{1,5})([hdw])", re.IGNORECASE)
 _SPANS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _DAYS = {"today": 0, "yesterday": 1}
@@ -36,6 +38,8 @@ class SearchQuery:
     """A query, taken apart."""
 
     words: str = ""  # for PostgreSQL's `websearch_to_tsquery`
+    meant: str = ""  # the words without signs: what is looked for by meaning
+    demands: str = ""  # phrases and exclusions, which hold for what is found by meaning too
     narrowing: Narrowing = field(default_factory=Narrowing)
     since: datetime | None = None  # published then or later
     until: datetime | None = None  # published before
@@ -60,7 +64,28 @@ def parse(text: str, *, known_sources: Collection[str], now: datetime) -> Search
             _qualify(query, part, known_sources, now)
         end = part.end()
     query.words = _DASHES.sub(" ", "".join(words)).strip()
+    _look_behind_words(query)
     return query
+
+
+def _look_behind_words(query: SearchQuery) -> None:
+    """Sets `meant` and `demands`: the latter are those of one alternative or another."""
+    meant: list[str] = []
+    demands: list[list[str]] = [[]]
+    for term in _TERM.finditer(query.words):
+        if term["word"] is not None and not term["minus"]:
+            if term["word"].casefold() == "or":
+                demands.append([])
+            else:
+                meant.append(term["word"])
+            continue
+        text = (term["word"] or term["phrase"]).replace('"', "").strip()
+        if text:
+            demands[-1].append(f'{term["minus"]}"{text}"')
+            meant += [] if term["minus"] else [text]
+    query.meant = " ".join(" ".join(meant).split())
+    if all(demands):
+        query.demands = " or ".join(map(" ".join, demands))
 
 
 def _qualify(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -33,6 +33,7 @@ class Question:
 
     text: str
     documents: Sequence[Document]
+    near: frozenset[str] = frozenset()  # ids of those near in meaning, whatever their words
     seconds: float = 25.0  # after which whoever asks has gone
 
 
@@ -44,6 +45,11 @@ class Answer:
     model: str
     confidence: float  # share of the question's weight that the best cited sentence has, 0 to 1
     reason: Reason | None = None
+    incomplete: bool = False  # the model broke off after what was said already
+
+
+# Takes a statement of an answer as soon as it stands.
+Say = Callable[[Statement], Awaitable[None]]
 
 
 class Answerer(Protocol):
@@ -51,8 +57,13 @@ class Answerer(Protocol):
 
     name: str
 
-    async def answer(self, question: Question, purse: Purse | None = None, /) -> Answer:
-        """The answer; every statement cites documents of the question. Without a purse nothing is spent."""
+    async def answer(
+        self, question: Question, purse: Purse | None = None, /, *, say: Say | None = None
+    ) -> Answer:
+        """The answer; every statement cites documents of the question. Without a purse nothing is spent.
+
+        `say` is given each statement once, in order, as soon as it is known to be one of the answer.
+        """
         ...
 
 
@@ -85,9 +96,19 @@ class OfflineAnswerer:
     def __init__(self, name: str = "passages") -> None:
         self.name = name
 
-    async def answer(self, question: Question, _purse: Purse | None = None, /) -> Answer:
+    async def answer(
+        self, question: Question, _purse: Purse | None = None, /, *, say: Say | None = None
+    ) -> Answer:
         """See `Answerer`; nothing is spent."""
-        return quoted(await asyncio.to_thread(weigh, question), self.name)
+        return await said(quoted(await asyncio.to_thread(weigh, question), self.name), say)
+
+
+async def said(answer: Answer, say: Say | None) -> Answer:
+    """The answer, after each of its statements was said."""
+    if say is not None:
+        for statement in answer.statements:
+            await say(statement)
+    return answer
 
 
 def quoted(evidence: Evidence, name: str) -> Answer:

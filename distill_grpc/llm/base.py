@@ -64,6 +64,8 @@ class DigestRequest:
     authors: tuple[str, ...] = ()  # … and those that they read: names, or hosts of sites
     sections: tuple[OwnSection, ...] = ()
     seconds: float = 25.0  # after which whoever asks has gone
+    # What documents mean, by id, as far as it is known: vectors of length 1 of one model.
+    meanings: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

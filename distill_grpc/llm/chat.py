@@ -1,16 +1,18 @@
 """One call of Chat Completions to any server that speaks OpenAI's API, within limits.
 
-Servers differ in two ways that matter here: which form of answer they can be held to, and what they
-call the limit on tokens. What a server refuses is remembered as long as the process lives.
+Servers differ in what matters here: which form of answer they can be held to, what they call the limit on
+tokens, whether they can answer piece by piece, and whether they count tokens then. What a server refuses is
+remembered as long as the process lives.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import httpx2
 import openai
@@ -18,12 +20,15 @@ import orjson
 import structlog
 
 from distill_grpc.llm.base import Usage
+from distill_grpc.llm.growing import Broken, Heard, follow
 
 log = structlog.get_logger()
 
 _MOST_BYTES = 400_000  # of an answer
 _OVERHEAD = 300  # tokens of roles, schema wrapping and the like, more than any template needs
 _FORMS: tuple[Literal["schema", "object", "text"], ...] = ("schema", "object", "text")
+
+Response: TypeAlias = "openai.AsyncAPIResponse[Any]"
 
 Failure = Literal[
     "budget",
@@ -78,6 +83,8 @@ class Chat:
     prices: Prices = field(default_factory=Prices)
     _form: int = 0  # index into _FORMS
     _limit_name: str = "max_completion_tokens"
+    _streams: bool = True
+    _counts_streams: bool = True
 
     @classmethod
     def open(cls, *, api_key: str | None, base_url: str | None, model: str, prices: Prices) -> Chat:
@@ -99,18 +106,28 @@ class Chat:
         return len(orjson.dumps([messages, schema])) + _OVERHEAD + max_tokens
 
     async def ask(
-        self, messages: list[Any], schema: dict[str, Any], *, max_tokens: int, seconds: float
+        self,
+        messages: list[Any],
+        schema: dict[str, Any],
+        *,
+        max_tokens: int,
+        seconds: float,
+        heard: Heard | None = None,
     ) -> Reply:
         """The model's answer; raises `ChatFailed`.
+
+        With `heard` the server is asked to answer piece by piece, and each piece of the text is handed on; a
+        server that cannot answers at once, and its whole text is handed on.
 
         A server that refuses a form of request is asked in the next simpler one, which costs nothing,
         as a refused request is answered without a model.
         """
         while True:
+            more = self._parameters(schema, max_tokens, heard)
             try:
-                async with self._sent(messages, schema, max_tokens, seconds) as body:
-                    return self._read(body)
-            except openai.BadRequestError as error:
+                async with self._sent(messages, more, seconds) as response:
+                    return await self._heard(response, heard)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 if not self._simplified(error):
                     log.warning("llm_rejected", model=self.model, status=error.status_code)
                     raise ChatFailed("rejected", charged=False) from None
@@ -118,11 +135,8 @@ class Chat:
                 raise ChatFailed("timeout", charged=True) from None
             except openai.RateLimitError as error:
                 raise ChatFailed(
-                    "rate_limited", charged=False, retry_after=_seconds(error)
+                    "rate_limited", charged=False, retry_after=seconds_to_wait(error)
                 ) from None
-            except openai.UnprocessableEntityError as error:
-                if not self._simplified(error):
-                    raise ChatFailed("rejected", charged=False) from None
             except openai.APIStatusError as error:
                 refused = error.status_code in {401, 403, 404}
                 log.warning("llm_failed", model=self.model, status=error.status_code)
@@ -141,10 +155,9 @@ class Chat:
                 log.warning("llm_failed", model=self.model, error=type(error).__name__)
                 raise ChatFailed("garbage", charged=True) from None
 
-    @asynccontextmanager
-    async def _sent(
-        self, messages: list[Any], schema: dict[str, Any], max_tokens: int, seconds: float
-    ) -> AsyncIterator[bytes]:
+    def _parameters(
+        self, schema: dict[str, Any], max_tokens: int, heard: Heard | None
+    ) -> dict[str, Any]:
         more: dict[str, Any] = {self._limit_name: max_tokens}
         form = _FORMS[self._form]
         if form == "schema":
@@ -152,19 +165,50 @@ class Chat:
             more["response_format"] = {"type": "json_schema", "json_schema": wanted}
         elif form == "object":
             more["response_format"] = {"type": "json_object"}
+        if heard is not None and self._streams:
+            more["stream"] = True
+            if self._counts_streams:
+                more["stream_options"] = {"include_usage": True}
+        return more
+
+    @asynccontextmanager
+    async def _sent(
+        self, messages: list[Any], more: dict[str, Any], seconds: float
+    ) -> AsyncIterator[Response]:
         async with self.client.chat.completions.with_streaming_response.create(
             model=self.model, messages=messages, timeout=seconds, **more
         ) as response:
-            body = bytearray()
-            async for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    raise ChatFailed("too_large", charged=True)
-            yield bytes(body)
+            yield response
+
+    async def _heard(self, response: Response, heard: Heard | None) -> Reply:
+        if heard is None:
+            return self._read(await _whole(response))
+        if _is_stream(response):
+            return await self._follow(response, heard)
+        reply = self._read(await _whole(response))
+        await heard(reply.text)
+        return reply
+
+    async def _follow(self, response: Response, heard: Heard) -> Reply:
+        try:
+            answer = await follow(response.iter_bytes(), heard, most=_MOST_BYTES)
+        except Broken as broken:
+            log.warning("llm_broke_off", model=self.model, error=broken.why)
+            raise ChatFailed(broken.why, charged=True) from None
+        usage = self._usage(answer.usage)
+        if answer.refused:
+            raise ChatRefused(usage)
+        return Reply("".join(answer.pieces), answer.finish == "length", usage)
 
     def _simplified(self, error: openai.APIStatusError) -> bool:
         """Chooses a simpler request where the refusal is about its form; False where it is not."""
         told = f"{error.message} {error.body}"[:4000]
+        if self._counts_streams and "stream_options" in told:
+            self._counts_streams = False
+            return True
+        if self._streams and re.search(r"\bstream(ing)?\b", told):
+            self._streams = False
+            return True
         if self._limit_name == "max_completion_tokens" and self._limit_name in told:
             self._limit_name = "max_tokens"
             return True
@@ -206,7 +250,20 @@ class ChatRefused(ChatFailed):
         self.usage = usage
 
 
-def _seconds(error: openai.APIStatusError) -> float | None:
+def _is_stream(response: Response) -> bool:
+    return response.headers.get("content-type", "").startswith("text/event-stream")
+
+
+async def _whole(response: Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise ChatFailed("too_large", charged=True)
+    return bytes(body)
+
+
+def seconds_to_wait(error: openai.APIStatusError) -> float | None:
     """What `Retry-After` says, as far as it is a number of seconds."""
     try:
         seconds = float(error.response.headers.get("retry-after", ""))

@@ -7,13 +7,18 @@ enough, else it opens one. Comparing with leaders only keeps chains of half-simi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
+from types import MappingProxyType
 
 from distill_grpc.llm.reading import Checkpoint, Reading
 from distill_grpc.llm.vectors import Index, Vector, cosine
 
 _SAME = 0.42  # cosine of title and lead from which two texts tell one story
 _SAME_LINKED = 0.12  # … where one links to the other, or both to the same page
+_SAME_MEANT = 0.5  # cosine of what they mean, where a model tells it, from which they do too …
+_COMMON = 2  # … if they have so many names and numbers in common
 _ANCHORS = (
     2  # names and numbers that two texts must have before having none in common tells them apart
 )
@@ -54,8 +59,15 @@ class Clusters:
     comparisons: int  # cosines computed
 
 
-def cluster(readings: list[Reading], checkpoint: Checkpoint) -> Clusters:
-    """Gathers documents (oldest first) into stories, in the order in which they were first told."""
+def cluster(
+    readings: list[Reading],
+    checkpoint: Checkpoint,
+    meanings: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> Clusters:
+    """Gathers documents (oldest first) into stories, in the order in which they were first told.
+
+    `meanings` are vectors of length 1, by document.
+    """
     stories: list[Story] = []
     index = Index(probes=12, postings=80)
     copies: dict[tuple[str, ...], Story] = {}
@@ -70,6 +82,8 @@ def cluster(readings: list[Reading], checkpoint: Checkpoint) -> Clusters:
             linked = _linked(reading, pages)
             comparisons += len(nearest) + len(linked)
             story = _joined(reading, stories, nearest, linked)
+            if story is None and meanings:
+                story = _meant(reading, stories, nearest, meanings)
         if story is None:
             story = Story(len(stories))
             stories.append(story)
@@ -117,6 +131,27 @@ def _joined(
             and (best is None or similar > best[0])
         ):
             best = similar, stories[number]
+    return best[1] if best else None
+
+
+def _meant(
+    reading: Reading,
+    stories: list[Story],
+    nearest: list[int],
+    meanings: Mapping[str, Sequence[float]],
+) -> Story | None:
+    """The story that says the same in other words: near in meaning, about the same names or numbers.
+
+    News of a kind are near in meaning, whomever they are about; so meaning alone decides nothing.
+    """
+    best: tuple[float, Story] | None = None
+    own = meanings.get(reading.id, ())
+    for number in nearest:
+        leader = stories[number].readings[0]
+        if len(reading.anchors & leader.anchors) >= _COMMON and _apart(reading, leader) <= _SPAN:
+            similar = sum(map(mul, own, meanings.get(leader.id, ())))
+            if similar >= _SAME_MEANT and (best is None or similar > best[0]):
+                best = similar, stories[number]
     return best[1] if best else None
 
 

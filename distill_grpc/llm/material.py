@@ -18,6 +18,7 @@ VERSION = 1  # of the prompt: what was remembered for another is not used
 PASSAGE = 1_200  # characters of a document
 A_CALL = 12_000  # … of all passages of one call
 TOGETHER = 8  # documents that are written about at once; more are condensed first
+MOST_SENTENCES = 20  # of an answer to a task that are looked at
 _CONDENSED = 32  # documents of one slot that are read at all
 
 # Who mentions the user where is told best in their own words.
@@ -184,11 +185,12 @@ def read_answer(text: str) -> dict[str, list[tuple[str, list[str]]]] | None:
     for statement in statements[:100]:
         match statement:
             case {"task": str(task), "sentences": list(sentences)}:
-                found.setdefault(task, []).extend(_sentences(sentences[:20]))
+                found.setdefault(task, []).extend(sentences_in(sentences[:MOST_SENTENCES]))
     return found
 
 
-def _sentences(values: Sequence[Any]) -> list[tuple[str, list[str]]]:
+def sentences_in(values: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """Those of the values that are sentences, with the passages that they name."""
     found = []
     for value in values:
         match value:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill_grpc.llm.base import Purse, Usage
 from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Reply
+from distill_grpc.llm.growing import Heard
 
 
 async def paid(
@@ -18,10 +19,11 @@ async def paid(
     *,
     tokens: int,
     until: float,
+    heard: Heard | None = None,
 ) -> Reply | ChatFailed:
     """Reserves, calls, settles; what a server does not count is settled at its bound.
 
-    `until` is an instant of `time.monotonic()`.
+    `until` is an instant of `time.monotonic()`; `heard` is given the answer's text as it comes.
 
     Raises what `purse` raises where the user has no credits.
     """
@@ -36,7 +38,9 @@ async def paid(
         seconds = max(0.1, until - time.monotonic())
         # A server that sends a byte now and then keeps within the limits of single reads.
         async with asyncio.timeout(seconds):
-            reply = await chat.ask(messages, schema, max_tokens=tokens, seconds=seconds)
+            reply = await chat.ask(
+                messages, schema, max_tokens=tokens, seconds=seconds, heard=heard
+            )
     except TimeoutError:
         return ChatFailed("timeout", charged=True)
     except ChatRefused as refused:

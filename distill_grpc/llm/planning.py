@@ -71,7 +71,7 @@ def plan(request: DigestRequest, checkpoint: Checkpoint) -> Plan:
     naming = frozenset(reading.id for reading in mentioning)
     doublings = responses(readings)
     weigh(readings, request, doublings, naming)
-    stories = cluster(readings, checkpoint).stories
+    stories = cluster(readings, checkpoint, request.meanings).stories
     find_matters(stories, checkpoint)
     weigh_stories(stories, request.language)
     ranked = rank(_preselect(stories, request), tokeniser, checkpoint)

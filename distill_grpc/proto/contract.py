@@ -69,6 +69,8 @@ FILES = (
 )
 # The message that stands for a body of any type, such as a feed.
 RAW_BODY = "google.api.HttpBody"
+# What REST answers a stream with (the HTML standard, section 9.2).
+EVENT_STREAM = "text/event-stream"
 
 Described = Descriptor | EnumDescriptor | EnumValueDescriptor | FieldDescriptor | MethodDescriptor
 
@@ -92,6 +94,8 @@ class Rpc:
     keyed: bool
     headers: tuple[str, ...]
     passes_over_unknown_parameters: bool
+    # True where it answers with a stream of events.
+    streams: bool
 
     @property
     def name(self) -> str:
@@ -129,6 +133,18 @@ class Rpc:
     def answers_raw(self) -> bool:
         """True where the answer is no JSON but a body of its own type."""
         return str(self.descriptor.output_type.full_name) == RAW_BODY
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """Of an RPC that streams, the kinds of its events; the last one is the end."""
+        if not self.streams:
+            return ()
+        return tuple(str(field.name) for field in self.descriptor.output_type.fields)
+
+    @property
+    def stream_path(self) -> str:
+        """The path at which the same is answered with a stream; "" where there is none."""
+        return next((other.path for other in rpcs() if other.path == f"{self.path}:stream"), "")
 
     @property
     def takes_raw(self) -> bool:
@@ -205,6 +221,10 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
     verb = http.WhichOneof("pattern")
     if verb is None:
         raise ValueError(f"{method.full_name} has no google.api.http annotation")
+    if method.client_streaming:
+        raise ValueError(f"{method.full_name}: REST has no streams of requests")
+    if method.server_streaming:
+        _check_stream(method, http, own)
     return Rpc(
         descriptor=method,
         service=service,
@@ -221,7 +241,21 @@ def _read(service: ServiceDescriptor, method: MethodDescriptor) -> Rpc:
         keyed=own.keyed,
         headers=tuple(own.headers),
         passes_over_unknown_parameters=own.passes_over_unknown_parameters,
+        streams=method.server_streaming,
     )
+
+
+def _check_stream(
+    method: MethodDescriptor, http: http_pb2.HttpRule, own: options_pb2.RpcRules
+) -> None:
+    """Raises ValueError where a stream is none of events: one of several kinds each, `done` the last."""
+    events = method.output_type
+    groups = {field.containing_oneof for field in events.fields}
+    names = [field.name for field in events.fields]
+    if len(groups) != 1 or None in groups or names[-1] != "done":
+        raise ValueError(f"{events.full_name} must be one oneof that ends with `done`")
+    if own.keyed or own.statuses or http.response_body:
+        raise ValueError(f"{method.full_name}: a stream has no key, status or body of its own")
 
 
 def _extension(options: Message, extension: FieldDescriptor) -> Any:

@@ -17,6 +17,14 @@ HTTP_CODE = "x-http-code"
 REQUEST_ID = "x-request-id"
 
 
+# Takes one event of a stream on its way to the client.
+Send = Callable[[Message], Awaitable[None]]
+
+
+async def _unsent(_: Message) -> None:
+    raise TypeError("this RPC does not stream")
+
+
 @dataclass(slots=True)
 class Call:
     """One call on its way through the pipeline."""
@@ -30,6 +38,8 @@ class Call:
     response_metadata: dict[str, str] = field(default_factory=dict)
     # True where what came over the wire is no such message; the request is then an empty one.
     unreadable: bool = False
+    # Of an RPC that streams: hands an event to the client, and waits while that one does not read.
+    send: Send = _unsent
 
     @property
     def caller(self) -> Caller:
@@ -51,6 +61,7 @@ class CallFailed(Exception):  # noqa: N818 -- the outcome of a call, not a fault
         super().__init__(status.message)
 
 
+# A method that streams sends its events by `call.send`, and returns the last of them.
 Method = Callable[[Message, Call], Awaitable[Message]]
 Step = Callable[[Message], Awaitable[Message]]
 # A concern does its part and calls the next step, or refuses by raising.

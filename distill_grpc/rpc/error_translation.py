@@ -20,7 +20,7 @@ async def error_translation(call: Call, request: Message, step: Step) -> Message
     """Answers `DistillError` as it says, and everything else without a detail."""
     try:
         return await step(request)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, CallFailed):
         raise
     except Exception as raised:
         error = _translate(raised)

@@ -15,7 +15,7 @@ from distill_grpc.rpc.addresses import FORWARDED_FOR, Network, client_address, f
 from distill_grpc.rpc.call import REQUEST_ID, Call, CallFailed
 from distill_grpc.rpc.pipeline import Pipeline
 from distill_grpc.rpc.status import to_status
-from http_facade.transport import Outcome
+from http_facade.transport import Outcome, Send
 
 
 class LocalTransport:
@@ -30,8 +30,32 @@ class LocalTransport:
         self, rpc: Rpc, request: Message, metadata: Mapping[str, str], timeout: float
     ) -> Outcome:
         """See `http_facade.transport.Transport`."""
+        return await self._run(self._called(rpc, metadata), request, timeout)
+
+    async def stream(
+        self,
+        rpc: Rpc,
+        request: Message,
+        metadata: Mapping[str, str],
+        timeout: float,
+        send: Send,
+    ) -> Outcome:
+        """See `http_facade.transport.Transport`."""
+        call = self._called(rpc, metadata)
+        call.send = send
+        outcome = await self._run(call, request, timeout)
+        if outcome.response is not None:
+            await send(outcome.response)
+        return outcome
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+    def _called(self, rpc: Rpc, metadata: Mapping[str, str]) -> Call:
         chain = forwarded(metadata.get(FORWARDED_FOR))
-        call = Call(rpc, metadata, address=client_address(chain, self._trusted))
+        return Call(rpc, metadata, address=client_address(chain, self._trusted))
+
+    async def _run(self, call: Call, request: Message, timeout: float) -> Outcome:
         try:
             async with asyncio.timeout(timeout):
                 response = await self._pipeline.run(call, request)
@@ -40,9 +64,6 @@ class LocalTransport:
         except TimeoutError:
             return Outcome(status=_deadline_exceeded(), metadata=_request_id(call))
         return Outcome(response=response, metadata=call.response_metadata)
-
-    async def close(self) -> None:
-        """Holds nothing."""
 
 
 def _deadline_exceeded() -> Status:

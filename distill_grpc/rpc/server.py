@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf.message import DecodeError, Message
+from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -30,9 +31,14 @@ from distill_grpc.rpc.usage import Usage, WatchedHealth
 
 log = structlog.get_logger()
 
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
 MAX_MESSAGE = 4 * 1024 * 1024
-# A call without a deadline of its own gets this one, in seconds.
+# A call without a deadline of its own gets this one, in seconds; one that streams the other.
 DEADLINE = 30.0
+STREAM_DEADLINE = 300.0
+# Seconds for a client to take an event, once the window that HTTP/2 gives it is full.
+TAKEN = 60.0
 # Seconds for news and the last answers to leave when the server stops.
 FAREWELL = 0.2
 
@@ -109,27 +115,71 @@ class GrpcServer:
 def _handler(
     pipeline: Pipeline, rpc: contract.Rpc, usage: Usage, trusted: Sequence[Network]
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+    def called(context: Context) -> Call:
         metadata = _metadata(context.invocation_metadata() or ())
         chain = [*forwarded(metadata.get(FORWARDED_FOR)), peer_address(context.peer())]
-        call = Call(rpc, metadata, address=client_address(chain, trusted))
+        return Call(rpc, metadata, address=client_address(chain, trusted))
+
+    async def handle(data: bytes, context: Context) -> Message:
+        call = called(context)
         try:
             with usage:
                 response = await _run(pipeline, call, data, context.time_remaining())
         except CallFailed as failed:
-            context.set_trailing_metadata(
-                (
-                    *call.response_metadata.items(),
-                    ("grpc-status-details-bin", failed.status.SerializeToString()),
-                )
-            )
-            await context.abort(_code(failed.status.code), failed.status.message)
+            await _abort(context, call, failed)
         await context.send_initial_metadata(tuple(call.response_metadata.items()))
         return response
 
-    return grpc.unary_unary_rpc_method_handler(
-        handle, response_serializer=rpc.response_class.SerializeToString
+    async def handle_stream(data: bytes, context: Context) -> None:
+        call = called(context)
+        call.send = _Events(context, call).send
+        try:
+            with usage:
+                last = await _run(pipeline, call, data, context.time_remaining())
+                await call.send(last)
+        except CallFailed as failed:
+            await _abort(context, call, failed)
+
+    serialize = rpc.response_class.SerializeToString
+    if rpc.streams:
+        return grpc.unary_stream_rpc_method_handler(handle_stream, response_serializer=serialize)
+    return grpc.unary_unary_rpc_method_handler(handle, response_serializer=serialize)
+
+
+class _Events:
+    """Sends the events of one call, the first of them after the metadata."""
+
+    def __init__(self, context: Context, call: Call) -> None:
+        self._context = context
+        self._call = call
+        self._begun = False
+
+    async def send(self, event: Message) -> None:
+        """Raises `CallFailed` where the client does not take it in time."""
+        try:
+            async with asyncio.timeout(TAKEN):
+                if not self._begun:
+                    self._begun = True
+                    told = tuple(self._call.response_metadata.items())
+                    await self._context.send_initial_metadata(told)
+                await self._context.write(event)
+        except TimeoutError:
+            log.info("grpc_event_not_taken", seconds=TAKEN)
+            raise CallFailed(_late()) from None
+
+
+async def _abort(context: Context, call: Call, failed: CallFailed) -> NoReturn:
+    context.set_trailing_metadata(
+        (
+            *call.response_metadata.items(),
+            ("grpc-status-details-bin", failed.status.SerializeToString()),
+        )
     )
+    await context.abort(_code(failed.status.code), failed.status.message)
+
+
+def _late() -> Status:
+    return to_status(DistillError(ErrorReason.DEADLINE_EXCEEDED), now=clock.utc_now())
 
 
 async def _run(pipeline: Pipeline, call: Call, data: bytes, remaining: float | None) -> Message:
@@ -139,12 +189,12 @@ async def _run(pipeline: Pipeline, call: Call, data: bytes, remaining: float | N
     except DecodeError:
         request.Clear()
         call.unreadable = True
+    longest = STREAM_DEADLINE if call.rpc.streams else DEADLINE
     try:
-        async with asyncio.timeout(DEADLINE if remaining is None else min(remaining, DEADLINE)):
+        async with asyncio.timeout(longest if remaining is None else min(remaining, longest)):
             return await pipeline.run(call, request)
     except TimeoutError:
-        late = DistillError(ErrorReason.DEADLINE_EXCEEDED)
-        raise CallFailed(to_status(late, now=clock.utc_now())) from None
+        raise CallFailed(_late()) from None
 
 
 def _metadata(pairs: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

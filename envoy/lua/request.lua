@@ -13,7 +13,7 @@ local routes = require("routes")
 local request = {}
 
 local ALL_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
-local DEADLINE = "30S" -- grpc-timeout
+local DEADLINE, STREAM_DEADLINE = "30S", "300S" -- grpc-timeout
 local FORM = "application/x-www-form-urlencoded"
 local FORM_HINT = "The body must be JSON with the content type application/json; "
   .. "curl says so with -H 'Content-Type: application/json' or --json."
@@ -136,7 +136,7 @@ local function call(handle, headers, match, path, query_text)
   headers:replace(":path", canonical)
   if headers:get(":method") == "HEAD" then headers:replace(":method", "GET") end
   forwarded.strip(headers, false, rpc.keyed, rpc.headers)
-  headers:replace("grpc-timeout", DEADLINE)
+  headers:replace("grpc-timeout", rpc.streams and STREAM_DEADLINE or DEADLINE)
 end
 
 local function page(handle, headers, found)
@@ -183,6 +183,7 @@ local function rest(handle, headers, method, path, query_text)
   if target.response_body then note(handle, "unwrap", target.response_body) end
   if target.answers_raw then note(handle, "raw", true) end
   if target.method == "GET" then note(handle, "reads", true) end
+  if target.streams then note(handle, "streams", true) end
   -- The same for everybody: may be kept, and asked for again.
   local for_all = target.public and target.method == "GET" and not target.optional_token
   if for_all then note(handle, "public", true) end

@@ -78,6 +78,22 @@ local function failed(handle, noted, found, asked)
   return headers
 end
 
+-- Names events that the transcoder has printed one a line as `data: {"<kind>":…}`; no line ends within one.
+local function named(text)
+  return (("\n" .. text):gsub('\ndata: {"([%w_]+)":', '\nevent: %1\ndata: {"%1":'):sub(2))
+end
+
+-- A stream of events, handed on piece by piece.
+local function stream(handle, headers, noted)
+  headers:replace("content-type", "text/event-stream; charset=utf-8")
+  headers:replace("x-accel-buffering", "no")
+  finish(headers, noted)
+  for chunk in handle:bodyChunks() do
+    local length = chunk:length()
+    if length > 0 then chunk:setBytes(named(chunk:getBytes(0, length))) end
+  end
+end
+
 local function succeeded(handle, headers, noted)
   local status = http_code(headers:get("x-http-code"))
   headers:replace(":status", tostring(status))
@@ -100,7 +116,9 @@ function response.handle(handle)
   if noted.rpc and not noted.answered then
     local status = tonumber(headers:get(":status"))
     local from_core = headers:get("content-type") == "application/json"
-    if status < 400 and (from_core or noted.raw) then
+    if status < 400 and noted.streams then
+      return stream(handle, headers, noted)
+    elseif status < 400 and (from_core or noted.raw) then
       headers = succeeded(handle, headers, noted)
     elseif from_core then
       headers = failed(handle, noted, core_error(handle))

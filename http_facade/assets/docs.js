@@ -106,6 +106,17 @@ const curl = (method, { url, body }, secured) =>
     .filter(Boolean)
     .join(" \\\n  ");
 
+// Shows a stream as it comes.
+const follow = async (answer, text) => {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let raw = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    raw += part.value;
+    text.append(part.value);
+  }
+  return raw;
+};
+
 const send = async (method, request, secured, output) => {
   const headers = {};
   const token = byId("token").value.trim().replace(/^Bearer\s+/i, "");
@@ -117,7 +128,8 @@ const send = async (method, request, secured, output) => {
   output.replaceChildren(line, text, make("pre", { tabIndex: 0 }, curl(method, request, secured)));
   try {
     const answer = await fetch(request.url, { method, headers, body: request.body, redirect: "manual" });
-    const raw = await answer.text();
+    const stream = (answer.headers.get("Content-Type") || "").startsWith("text/event-stream");
+    const raw = await (stream ? follow(answer, text) : answer.text());
     const took = Math.round(performance.now() - began);
     line.className = answer.ok ? "good" : "bad";
     line.textContent = `${answer.status} ${answer.statusText} in ${took} ms · request id ${answer.headers.get("X-Request-Id")}`;

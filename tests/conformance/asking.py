@@ -11,12 +11,13 @@ from urllib.parse import quote, urlencode
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from distill_grpc.proto import contract
 from http_facade.transcode import query_fields
-from tests.conformance.calls import method
+from tests.conformance.calls import method, received
 from tests.service import DOORS, Door, Service
 
 Json = Any
@@ -57,7 +58,7 @@ async def _by_grpc(
     request = json_format.ParseDict(dict(fields), rpc.request_class())
     call = method(service.channel, rpc)(request, metadata=service.metadata(user), timeout=20)
     try:
-        response = await call
+        responses = await received(call)
     except grpc.aio.AioRpcError as error:
         metadata = dict(error.trailing_metadata() or ())
         status = Status.FromString(metadata.pop("grpc-status-details-bin"))
@@ -69,12 +70,15 @@ async def _by_grpc(
             elif detail.Unpack(info):
                 text += f"\n{sorted(info.metadata.items())}"
         return Told(info.reason.lower(), text, _lasting(metadata))
-    if isinstance(response, HttpBody):
-        text = response.data.decode()
-    else:
-        told = json_format.MessageToDict(response, preserving_proto_field_name=True)
-        text = json.dumps(told, ensure_ascii=False)
+    text = "\n".join(map(_text, responses))
     return Told("ok", text, _lasting(dict(await call.initial_metadata() or ())))
+
+
+def _text(response: Message) -> str:
+    if isinstance(response, HttpBody):
+        return response.data.decode()
+    told = json_format.MessageToDict(response, preserving_proto_field_name=True)
+    return json.dumps(told, ensure_ascii=False)
 
 
 async def _by_rest(

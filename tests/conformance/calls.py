@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+import grpc
 from google.protobuf.message import Message
 
 from distill_grpc import clock
@@ -66,6 +67,10 @@ def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
         "/distill.v1.ContentService/ListRecent": content.ListRecentRequest(hours=168, limit=500),
         "/distill.v1.ContentService/Search": content.SearchRequest(query="story", limit=10),
         "/distill.v1.ContentService/Ask": content.AskRequest(question="What is the story about?"),
+        "/distill.v1.ContentService/SearchStream": content.SearchStreamRequest(query="story"),
+        "/distill.v1.ContentService/AskStream": content.AskStreamRequest(
+            question="What is the story about?"
+        ),
         "/distill.v1.ContentService/GetSummary": content.GetSummaryRequest(period=today),
         "/distill.v1.ContentService/RegenerateSummary": content.RegenerateSummaryRequest(
             period=today
@@ -169,6 +174,13 @@ def signature(body: bytes = b"{}") -> dict[str, str]:
     """The metadata that prove a push of X."""
     signed = hmac.digest(CONSUMER_SECRET.encode(), body, "sha256")
     return {"x-twitter-webhooks-signature": f"sha256={base64.b64encode(signed).decode()}"}
+
+
+async def received(call: Any) -> list[Message]:
+    """Every message that a call is answered with."""
+    if isinstance(call, grpc.aio.UnaryStreamCall):
+        return [event async for event in call]
+    return [await call]
 
 
 def method(channel: Any, rpc: contract.Rpc) -> Callable[..., Any]:

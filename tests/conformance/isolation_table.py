@@ -76,6 +76,16 @@ ROWS: Mapping[str, Row] = {
             "page_token": _TOKEN,
         }
     ),
+    "/distill.v1.ContentService/SearchStream": Row(
+        {
+            "query": _FILTER,
+            "sources": _SOURCES,
+            "tags": _FILTER,
+            "authors": _FILTER,
+            "page_token": _TOKEN,
+        }
+    ),
+    "/distill.v1.ContentService/AskStream": Row({"question": _FILTER, "sources": _SOURCES}),
     "/distill.v1.ContentService/Ask": Row({"question": _FILTER, "sources": _SOURCES}),
     "/distill.v1.ContentService/GetSummary": _PERIOD,
     "/distill.v1.ContentService/RegenerateSummary": _PERIOD,

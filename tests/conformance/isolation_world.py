@@ -159,6 +159,7 @@ async def _furnish(service: Service, user: str, source: str) -> Ids:
         ),
         "/distill.v1.ContentService/ListRecent": recent.body["metadata"]["next_page_token"],
         "/distill.v1.ContentService/Search": found.body["metadata"]["next_page_token"],
+        "/distill.v1.ContentService/SearchStream": found.body["metadata"]["next_page_token"],
     }
     return ids
 

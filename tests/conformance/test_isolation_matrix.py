@@ -135,7 +135,8 @@ def base(rpc: contract.Rpc, job: str) -> dict[str, Json]:
     """A good request as JSON; where it can be paged, the one whose page tokens the users have."""
     fields = {field.name for field in rpc.descriptor.input_type.fields}
     if "page_token" in fields:
-        return {"limit": 1, **({"query": "story"} if "query" in fields else {})}
+        wanted = {"limit": 1, "query": "story"}
+        return {name: value for name, value in wanted.items() if name in fields}
     if rpc.name in {"GetSummary", "RegenerateSummary"}:
         return {"period": "daily"}
     request = requests(job)[rpc.full_name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,14 +15,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
 
 from distill_grpc.db import migrate as migrations
 from distill_grpc.db import replies
 from distill_grpc.db.base import Base
 from distill_grpc.db.migrate import check, migrate
+from distill_grpc.db.vectors import Vector
 from distill_grpc.feed import models
 from distill_grpc.publishing import models as publishing_models
-from tests.databases import drop_database
+from tests import databases
 
 VERSIONS = Path(migrations.__file__).parent / "migrations" / "versions"
 REVISIONS = sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*.py"))
@@ -32,12 +33,8 @@ REVISIONS = sorted(path.name.partition("_")[0] for path in VERSIONS.glob("[0-9]*
 @pytest.fixture
 def empty_database(postgres: str) -> Iterator[str]:
     """A database in which nobody has been yet."""
-    name = f"empty_{os.getpid()}"
-    admin_url = make_url(postgres).set(database="postgres")
-    with psycopg.connect(admin_url.render_as_string(hide_password=False), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield make_url(postgres).set(database=name).render_as_string(hide_password=False)
-        drop_database(admin, name)
+    with databases.empty_database(postgres) as address:
+        yield address
 
 
 def ask(database_url: str, query: str) -> list[Any]:
@@ -47,6 +44,10 @@ def ask(database_url: str, query: str) -> list[Any]:
 
 # Whoever has tables; importing them is what makes them known.
 WITH_TABLES = (models, publishing_models, replies)
+
+
+# So that reflection knows the type of vectors.
+ischema_names["vector"] = Vector
 
 
 def _ours(thing: Any, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:

@@ -217,11 +217,18 @@ async def test_an_error_of_ours_travels_whole(
     assert dict(info(outcome).metadata) == {"plan": "frei", "user_action_required": "true"}
 
 
+async def never(_event: Message) -> None:
+    raise AssertionError("an event for nobody")
+
+
 async def test_a_caller_who_is_unknown_goes_no_further(
     transport: Transport, servicer: Servicer
 ) -> None:
     for rpc in contract.rpcs():
-        outcome = await transport.call(rpc, rpc.request_class(), {}, 5.0)
+        if rpc.streams:
+            outcome = await transport.stream(rpc, rpc.request_class(), {}, 5.0, never)
+        else:
+            outcome = await transport.call(rpc, rpc.request_class(), {}, 5.0)
         if outcome.status is None:
             assert rpc.public
         else:

@@ -20,6 +20,8 @@ from aiohttp import web
 
 Json = Any
 Model = Callable[["OpenAiServer", Json], Awaitable[web.StreamResponse]]
+# Sends the frames of an answer that comes piece by piece.
+Streams = Callable[["OpenAiServer", list[bytes]], Awaitable[web.StreamResponse]]
 
 _FIELDS = {
     "model",
@@ -29,6 +31,7 @@ _FIELDS = {
     "max_completion_tokens",
     "temperature",
     "stream",
+    "stream_options",
     "seed",
     "user",
     "store",
@@ -48,6 +51,7 @@ class OpenAiServer:
 
     model: Model
     refuses: tuple[str, ...] = ()  # parts of the API that this server lacks
+    streams: Streams | None = None  # how it answers piece by piece; not at all where None
     requests: list[Json] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     counted: int = 0  # tokens that were told as usage
@@ -71,7 +75,13 @@ class OpenAiServer:
                 )
         self.requests.append(body)
         self.current = request
-        return await self.model(self, body)
+        response = await self.model(self, body)
+        if not body.get("stream") or self.streams is None or not _is_completion(response):
+            return response
+        assert isinstance(response, web.Response)
+        assert isinstance(response.body, bytes)
+        frames = _frames(json.loads(response.body), counts=bool(body.get("stream_options")))
+        return await self.streams(self, frames)
 
     def answer(self, content: str | None, **choice: Json) -> web.Response:
         """A completion as the API sends it. Tokens are counted as four characters each."""
@@ -118,10 +128,10 @@ def refusal(status: int, message: str, code: str, **headers: str) -> web.Respons
 
 @asynccontextmanager
 async def openai_server(
-    model: Model, *, refuses: tuple[str, ...] = ()
+    model: Model, *, refuses: tuple[str, ...] = (), streams: Streams | None = None
 ) -> AsyncIterator[OpenAiServer]:
     """A running server; `url` is what goes into DISTILL_OPENAI_BASE_URL."""
-    server = OpenAiServer(model, refuses)
+    server = OpenAiServer(model, refuses, streams)
     app = web.Application()
     app.router.add_post("/v1/chat/completions", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -149,6 +159,11 @@ def _wrong(body: Json) -> str | None:
             return "Invalid type for content"
     if "max_tokens" in body and "max_completion_tokens" in body:
         return "Setting max_tokens and max_completion_tokens at the same time is not supported."
+    if "stream_options" in body:
+        if body.get("stream") is not True:
+            return "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        if body["stream_options"] != {"include_usage": True}:
+            return "Unrecognized request argument supplied: stream_options"
     form = body.get("response_format")
     if form is None:
         return None
@@ -177,6 +192,101 @@ def _loose(schema: Json) -> str | None:
     if len(values) > 250 and sum(map(len, values)) > 15_000:
         return "enum has too many characters"
     return _loose(schema["items"]) if schema.get("type") == "array" else None
+
+
+def _is_completion(response: web.StreamResponse) -> bool:
+    return response.status == 200 and response.content_type == "application/json"
+
+
+def _frames(completion: Json, *, counts: bool) -> list[bytes]:
+    """A completion as the API streams it: the role, pieces of text, the end, what it took, [DONE]."""
+    choice = completion["choices"][0]
+    content, message = choice["message"]["content"] or "", choice["message"]
+    deltas: list[Json] = [{"role": "assistant", "content": "", "refusal": None}]
+    deltas += [{"content": content[i : i + 11]} for i in range(0, len(content), 11)]
+    if message["refusal"]:
+        deltas.append({"refusal": message["refusal"]})
+    choices = [[{"index": 0, "delta": d, "logprobs": None, "finish_reason": None}] for d in deltas]
+    end = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": choice["finish_reason"]}
+    head = {key: completion[key] for key in ("id", "created", "model")}
+    head |= {"object": "chat.completion.chunk", "service_tier": "default"}
+    chunks = [
+        head | {"choices": one} | ({"usage": None} if counts else {}) for one in [*choices, [end]]
+    ]
+    if counts:
+        chunks.append(head | {"choices": [], "usage": completion["usage"]})
+    return [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks] + [b"data: [DONE]\n\n"]
+
+
+async def _sent(
+    server: OpenAiServer, frames: list[bytes], pause: float = 0.0
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(server.current)
+    with contextlib.suppress(ConnectionResetError):
+        for frame in frames:
+            await response.write(frame)
+            await asyncio.sleep(pause)
+    return response
+
+
+async def streaming(server: OpenAiServer, frames: list[bytes]) -> web.StreamResponse:
+    """Sends everything, in writes of any size."""
+    whole = b"".join(frames)
+    return await _sent(server, [whole[i : i + 100] for i in range(0, len(whole), 100)])
+
+
+async def halting(server: OpenAiServer, frames: list[bytes]) -> web.StreamResponse:
+    """Sends all but the end of an answer, then nothing more until the test lets it go."""
+    response = await _sent(server, frames[:-4])
+    await server.release.wait()
+    return response
+
+
+async def _cut_off(server: OpenAiServer, frames: list[bytes]) -> web.StreamResponse:
+    response = await _sent(server, _most(frames))
+    assert server.current.transport is not None
+    server.current.transport.close()
+    return response
+
+
+def _mangled(mangle: Callable[[list[bytes]], list[bytes]], pause: float = 0.0) -> Streams:
+    async def streams(server: OpenAiServer, frames: list[bytes]) -> web.StreamResponse:
+        return await _sent(server, mangle(frames), pause)
+
+    return streams
+
+
+_ERROR = b'data: {"error": {"message": "The server had an error", "type": "server_error"}}\n\n'
+
+
+def _most(frames: list[bytes]) -> list[bytes]:
+    return frames[: len(frames) * 3 // 4]
+
+
+# A stream of a good answer that goes wrong in the middle.
+STREAM_FAULTS: dict[str, Streams] = {
+    "connection breaks": _cut_off,
+    "ends early": _mangled(_most),
+    "garbage": _mangled(lambda frames: [*_most(frames), b"data: {<html>\n\n", *frames[-3:]]),
+    "an array": _mangled(lambda frames: [*_most(frames), b"data: [1]\n\n"]),
+    "an error": _mangled(lambda frames: [*_most(frames), _ERROR]),
+    "no text": _mangled(lambda frames: [*_most(frames), b'data: {"choices": [{"delta": 7}]}\n\n']),
+    "an event without end": _mangled(lambda frames: [*_most(frames), b"data: " + b"x" * 500_000]),
+    "without end": _mangled(lambda frames: [*_most(frames), *frames[1:2] * 30_000]),
+    "a piece now and then": _mangled(lambda frames: [*_most(frames), *frames[1:2] * 100], 0.05),
+    "the limit on tokens": _mangled(
+        lambda frames: [*_most(frames), frames[-3].replace(b'"stop"', b'"length"'), *frames[-2:]]
+    ),
+}
+# What looks bad and is not.
+STREAM_HARMLESS: dict[str, Streams] = {
+    "no [DONE]": _mangled(lambda frames: frames[:-1]),
+    "no spaces after colons": _mangled(lambda f: [one.replace(b"data: ", b"data:") for one in f]),
+    "CRLF": _mangled(lambda frames: [one.replace(b"\n", b"\r\n") for one in frames]),
+    "comments": _mangled(lambda frames: [b": keep-alive\n\n" + one for one in frames]),
+    "all at once": _mangled(lambda frames: [b"".join(frames)]),
+}
 
 
 def tasks_of(body: Json) -> Json:

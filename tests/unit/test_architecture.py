@@ -18,6 +18,7 @@ LAYERS = {
     "settings": 0,
     "logs": 0,
     "key_files": 0,
+    "event_reader": 0,
     "syndication": 1,
     "db": 1,
     "auth": 1,

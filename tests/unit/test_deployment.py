@@ -15,7 +15,9 @@ from typer.main import get_command
 from distill_grpc.cli.main import app
 from distill_grpc.cli.supervised import LAST_RESORT
 from distill_grpc.clock import parse_duration
+from distill_grpc.proto import contract
 from distill_grpc.settings import Settings, variable
+from http_facade.settings import FacadeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 Yaml = Any
@@ -23,7 +25,7 @@ Yaml = Any
 SETTINGS = {variable(field) for field in Settings.model_fields}
 OWN_IMAGE = re.compile(r"(.*/)?distill:[0-9.]+")
 # A tag that names a whole version, such as 16.10-bookworm.
-PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z]+)*")
+PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z]+[0-9]*)*")
 
 
 def load(name: str) -> Yaml:
@@ -197,6 +199,24 @@ def test_nobody_is_killed_while_it_stops(
         assert pods(kubernetes)[role]["terminationGracePeriodSeconds"] >= drain + LAST_RESORT
     assert seconds(compose["services"]["worker"]["stop_grace_period"]) > 10
     assert pods(kubernetes)["worker"]["terminationGracePeriodSeconds"] > 10
+
+
+def test_streams_have_the_time_that_a_facade_gives_them() -> None:
+    (listener,) = load("deploy/envoy.yaml")["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    to_facades = [one for one in routes if one["route"]["cluster"] == "facade"]
+    settings = FacadeSettings(address="127.0.0.1:0", version="0")
+    for rpc in contract.rpcs():
+        if rpc.streams:
+            route = next(
+                one["route"]
+                for one in to_facades
+                if "headers" not in one["match"]
+                and re.fullmatch(one["match"].get("safe_regex", {}).get("regex", ".*"), rpc.path)
+            )
+            assert seconds(route["timeout"]) > settings.stream_deadline
+    assert seconds(manager["stream_idle_timeout"]) > settings.heartbeat
 
 
 def test_who_drains_is_noticed_in_time(

@@ -70,13 +70,14 @@ class Filters:
     authors: Sequence[str] = ()
     query: str | None = None
     narrowing: Narrowing = field(default_factory=Narrowing)
+    without: Sequence[UUID] = ()  # items that are told elsewhere
     # Where the page before ended: (published or rank, id).
     after: tuple[datetime, UUID] | tuple[float, UUID] | None = None
     with_raw: bool = False
     limit: int = 100
 
 
-_COLUMNS: LiteralString = (
+COLUMNS: LiteralString = (
     "id, source, platform_id, extract(epoch FROM published_at)::int8 AS published, content, title,"
     " author, url, kind, thread_id, metrics::text AS metrics, ai_tags"
 )
@@ -90,10 +91,10 @@ async def list_recent(connection: AsyncConnection, user_id: str, filters: Filter
     raw: LiteralString = "raw::text" if filters.with_raw else "NULL::text"
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
-        f"SELECT {_COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
+        f"SELECT {COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
         " ORDER BY published_at DESC, id DESC LIMIT %(limit)s"
     )
-    return await _fetch(connection, statement, parameters)
+    return await fetch(connection, statement, parameters)
 
 
 async def search_items(
@@ -113,14 +114,14 @@ async def search_items(
     # Normalisation 1 divides by the logarithm of the length: a long page does not win by length. Only what
     # is shown is read whole: sorting thousands of whole rows took twice the time.
     statement: LiteralString = (
-        f"SELECT {_COLUMNS}, NULL::text AS raw, rank FROM (SELECT id, rank"  # noqa: S608 -- literals only
+        f"SELECT {COLUMNS}, NULL::text AS raw, rank FROM (SELECT id, rank"  # noqa: S608 -- literals only
         f" FROM (SELECT id, {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
         f" WHERE {where}) AS ranked {after}"
         " ORDER BY rank DESC, id DESC LIMIT %(limit)s) AS found"
         " JOIN items USING (id) WHERE user_id = %(user_id)s ORDER BY rank DESC, id DESC"
     )
-    return await _fetch(connection, statement, parameters)
+    return await fetch(connection, statement, parameters)
 
 
 async def has_searchable_words(connection: AsyncConnection, query: str) -> bool:
@@ -152,11 +153,16 @@ async def list_snippets(
 
 
 async def count_facets(
-    connection: AsyncConnection, user_id: str, filters: Filters
+    connection: AsyncConnection, user_id: str, filters: Filters, near: Sequence[UUID] = ()
 ) -> list[tuple[str, str, int]]:
-    """(Kind, value, items) of all items that match: the most frequent sources, authors and tags."""
+    """(Kind, value, items) of all items that match or are `near`: the most frequent of each kind."""
     clauses, parameters = clauses_of(user_id, filters)
-    if filters.query is not None:
+    if near:
+        clauses.append(
+            "(search @@ websearch_to_tsquery('english', %(query)s) OR id = ANY(%(near)s))"
+        )
+        parameters["near"] = list(near)
+    elif filters.query is not None:
         clauses.append("search @@ websearch_to_tsquery('english', %(query)s)")
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
@@ -198,6 +204,9 @@ def clauses_of(user_id: str, filters: Filters) -> tuple[list[LiteralString], dic
     if filters.authors:
         clauses.append("lower(author) = ANY(%(authors)s)")
         parameters["authors"] = [author.lower() for author in filters.authors]
+    if filters.without:
+        clauses.append("id <> ALL(%(without)s)")
+        parameters["without"] = list(filters.without)
     for clause, name, values in _narrowing(filters.narrowing):
         if values:
             clauses.append(clause)
@@ -226,15 +235,16 @@ def _narrowing(wanted: Narrowing) -> list[tuple[LiteralString, str, list[str]]]:
     ]
 
 
-async def _fetch(
+async def fetch(
     connection: AsyncConnection, statement: LiteralString, parameters: dict[str, Any]
 ) -> list[ItemRow]:
+    """The rows of a statement that selects what `ItemRow` has, in its order."""
     driver = await driver_connection(connection)
-    async with driver.cursor(binary=True, row_factory=_item_row) as cursor:
+    async with driver.cursor(binary=True, row_factory=item_row) as cursor:
         await cursor.execute(statement, parameters)
         return await cursor.fetchall()
 
 
-def _item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
+def item_row(_cursor: AsyncCursor[Any]) -> Callable[[Sequence[Any]], ItemRow]:
     """By place: psycopg's `class_row` goes by name, which took an eighth of a list's whole time."""
     return ItemRow._make

@@ -12,11 +12,13 @@ import grpc
 from google.protobuf.message import Message
 from yarl import URL
 
+from distill_grpc.proto import contract
 from tests.envoy_door import EnvoyDoor
 from tests.unit.http_facade.rest_door import Reply
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Behave = Callable[[bytes, Context], Awaitable[Message]]
+Stream = Callable[[bytes, Context], Awaitable[None]]
 Seen = tuple[str, dict[str, str | bytes]]
 
 _HEALTH = "/grpc.health.v1.Health/Check"
@@ -28,6 +30,7 @@ class ScriptedCore(grpc.GenericRpcHandler):
     """Answers every call with `behave`, and remembers each one's name and metadata."""
 
     behave: Behave
+    stream: Stream | None = None  # answers calls that stream
     seen: list[Seen] = field(default_factory=list)
     address: str = ""
 
@@ -38,13 +41,24 @@ class ScriptedCore(grpc.GenericRpcHandler):
             self.seen.append((details.method, dict(context.invocation_metadata() or ())))
             return (await self.behave(data, context)).SerializeToString()
 
+        async def handle_stream(data: bytes, context: Context) -> None:
+            assert self.stream is not None
+            await self.stream(data, context)
+
+        streams = details.method in {rpc.full_name for rpc in contract.rpcs() if rpc.streams}
+        if streams:
+            return grpc.unary_stream_rpc_method_handler(
+                handle_stream, response_serializer=lambda event: event.SerializeToString()
+            )
         return grpc.unary_unary_rpc_method_handler(handle)
 
 
 @asynccontextmanager
-async def scripted(behave: Behave, *, port: int = 0) -> AsyncIterator[ScriptedCore]:
+async def scripted(
+    behave: Behave, *, port: int = 0, stream: Stream | None = None
+) -> AsyncIterator[ScriptedCore]:
     """A core on a port of its own."""
-    core = ScriptedCore(behave)
+    core = ScriptedCore(behave, stream)
     server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     server.add_generic_rpc_handlers((core,))
     core.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1.errors_pb2 import ErrorReason
+from tests.conformance.calls import received
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Failure:
         return None if link is None else link.links[0].url
 
 
-async def failure(call: Awaitable[Any], reason: str) -> Failure:
+async def failure(call: Any, reason: str) -> Failure:
     """How the call failed; its status says `reason`, and all that goes with it in the catalogue."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
+        await received(call)
     error = caught.value
     metadata = dict(error.trailing_metadata() or ())
     assert "grpc-status-details-bin" in metadata, error

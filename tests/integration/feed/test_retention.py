@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.feed import connecting, preferring, retention
 from distill_grpc.feed.budgets import PostgresBudgets, spending_for
-from distill_grpc.feed.store import digest_mails, llm_usage, tags, tokens, turns
+from distill_grpc.feed.store import (
+    digest_mails,
+    embedding_states,
+    embeddings,
+    llm_usage,
+    tags,
+    tokens,
+    turns,
+)
 from distill_grpc.sources.base import Page
 from distill_grpc.sources.budgets import Budget, SlidingWindow
 from tests.integration.feed.pushed import SECRET, Pushed, PushedSource
@@ -54,9 +64,21 @@ async def filled(world: World, user: str) -> None:
         assert await turns.claim(connection, user, "work", uuid4(), timedelta(days=40))
         await llm_usage.insert_remembered(connection, user, {"key": ["said"]}, world.now())
         await tags.upsert_vocabulary(connection, user, [], world.now())
+        await embedding_states.mark_due(connection, user, "a model", world.now())
+        await embed(connection, user)
         await tokens.upsert_tokens(connection, user, "scripted", sealed=b"-", good_until=None)
     with spending_for(user):
         await PostgresBudgets(world.engine).reserve(BUDGET, user)
+
+
+async def embed(connection: AsyncConnection, user: str) -> None:
+    """Every item of a user gets a vector."""
+    rows = await embeddings.list_pending(
+        connection, user, "a model", None, characters=100, limit=100
+    )
+    texts = [embeddings.Text(row.id, row.id.bytes, row.content_hash, "") for row in rows]
+    made: dict[bytes, Sequence[float] | None] = {text.text_hash: [1.0] for text in texts}
+    await embeddings.insert_vectors(connection, user, "a model", texts, made)
 
 
 async def rows_of(world: World, user: str) -> dict[str, int]:
@@ -74,7 +96,7 @@ async def test_a_user_who_left_is_deleted_from_every_table_and_nobody_else_is(
     await filled(world, "user_1")
     await filled(world, "user_2")
     before = await rows_of(world, "user_1")
-    assert len(before) == 17
+    assert len(before) == 19
     assert all(before.values()), "every table must have something to delete"
     await world.unwatch("user_1")
     world.ahead = WEEK - timedelta(minutes=1)

@@ -19,6 +19,7 @@ from distill_grpc.auth import Caller
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
+from distill_grpc.feed.meaning import Seeker
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.sealing import Vault
@@ -69,6 +70,7 @@ class World:
     policy: Policy = field(default_factory=Policy)
     ahead: timedelta = timedelta(0)
     key: bytes = field(default_factory=lambda: os.urandom(32))
+    seeker: Seeker | None = None  # where items are found by meaning
 
     def __post_init__(self) -> None:
         self.keyring = Keyring([self.key])
@@ -109,6 +111,7 @@ class World:
             summariser=OfflineSummariser(),
             http=HttpClient(allow_private_addresses=False),
             pushing=self.pushing,
+            seeker=self.seeker,
         )
 
     def collector(self, engine: AsyncEngine | None = None) -> Collector:

@@ -38,6 +38,9 @@ class Service:
         if not answers:
             return web.json_response({"error": "not_found", "message": "Not found."}, status=404)
         status, content = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(content, bytes):  # a stream
+            kind = "text/event-stream; charset=utf-8"
+            return web.Response(body=content, status=status, headers={"Content-Type": kind})
         if isinstance(content, str):
             return web.Response(text=content, status=status, content_type="text/html")
         return web.json_response(content, status=status)

@@ -15,7 +15,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
+from distill_grpc.db.migrate import migrate
 from distill_grpc.proto import contract
+from distill_grpc.settings import load
+from tests.databases import empty_database
 
 Run = Callable[..., Any]
 
@@ -211,3 +214,83 @@ def test_the_token_service_is_asked_for_an_answer_without_our_token(
     told = distill("doctor", "--json")
     assert examined(told)["token service"]["state"] == "warn"
     assert "DISTILL_TOKEN_SERVICE_URL" in examined(told)["token service"]["mend"]
+
+
+class Embedding(BaseHTTPRequestHandler):
+    """An embeddings endpoint that answers every text with the same vector."""
+
+    vector: ClassVar[Any] = [0.5] * 24
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        data = [{"index": n, "embedding": self.vector} for n in range(len(asked["input"]))]
+        body = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("DISTILL_EMBEDDING_MODEL", "embed")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Embedding) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        monkeypatch.setenv("DISTILL_EMBEDDING_BASE_URL", url)
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("model")
+def test_a_model_that_gives_vectors_is_well_where_the_database_holds_them(
+    distill: Run,
+    database_url: str,
+    strict_postgres: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def found(address: str | None) -> dict[str, str]:
+        if address is not None:
+            monkeypatch.setenv("DISTILL_DATABASE_URL", address)
+        return examined(distill("doctor", "--json"))["embeddings"]
+
+    assert "24 numbers" in found(None)["found"]
+    assert found(database_url)["state"] == "ok"
+    with empty_database(strict_postgres, template="template0") as bare:
+        migrate(bare)
+        capsys.readouterr()  # what that logged
+        told = found(bare)
+    assert told["state"] == "warn"
+    assert "pgvector" in told["found"]
+    assert "CREATE EXTENSION vector" in told["mend"]
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("vector", [None, [], "AACAPw=="])
+def test_a_model_that_gives_no_vectors_warns(
+    distill: Run, monkeypatch: pytest.MonkeyPatch, vector: Any
+) -> None:
+    monkeypatch.setattr(Embedding, "vector", vector)
+    told = examined(distill("doctor", "--json"))["embeddings"]
+    assert told["state"] == "warn"
+    assert "garbage" in told["found"]
+
+
+def test_an_embedding_model_needs_a_server_and_no_key_goes_to_another(
+    distill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_EMBEDDING_MODEL", "embed")
+    told = distill("doctor", "--json")
+    assert "DISTILL_EMBEDDING_MODEL: needs" in examined(told)["settings"]["found"]
+    monkeypatch.setenv("DISTILL_OPENAI_API_KEY", "SEKRET")
+    assert load().embedding_key == "SEKRET"
+    monkeypatch.setenv("DISTILL_EMBEDDING_BASE_URL", "http://127.0.0.1:1/v1")
+    assert load().embedding_key is None
+    monkeypatch.setenv("DISTILL_EMBEDDING_API_KEY", "OWN")
+    assert load().embedding_key == "OWN"

@@ -57,6 +57,7 @@ def test_limits_follow_the_policy() -> None:
     assert told.rate_limits == {
         "sync_frequency": "Every 2 hours",
         "api_calls": "7 per minute per user",
+        "streams": "8 at once per user",
     }
 
 

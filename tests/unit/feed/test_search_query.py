@@ -45,7 +45,7 @@ def test_no_text_breaks_it_and_nothing_is_lost_silently(text: str) -> None:
         assert instant is None or instant.utcoffset() == timedelta(0)
     # Every qualifier is a condition or a problem; everything else is still among the words.
     if ":" not in text:
-        assert query == SearchQuery(words=query.words)
+        assert query == SearchQuery(words=query.words, meant=query.meant, demands=query.demands)
         typed, kept = (re.sub(r"[\s-]", "", part) for part in (text, query.words))
         assert typed == kept
 
@@ -123,3 +123,27 @@ def test_instants(typed: str, since: datetime | None, until: datetime | None) ->
 def test_a_qualifier_that_cannot_be_meant_is_told(typed: str, name: str) -> None:
     (problem,) = parse(f"train {typed}").problems
     assert problem.startswith(f"{name}: must be") or problem == f"{name}: must have a value"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant", "demands"),
+    [
+        ("night train", "night train", ""),
+        ('"night train" coast', "night train coast", '"night train"'),
+        ("train -sleeper from:ada", "train", '-"sleeper"'),
+        ('bread -"rye bread"', "bread", '-"rye bread"'),
+        ('"a b" or c', "a b c", ""),  # c demands nothing
+        ('"a b" or c -d', "a b c", '"a b" or -"d"'),
+        ("OR", "", ""),
+        ("-train", "", '-"train"'),
+        ('"unclosed phrase', "unclosed phrase", '"unclosed phrase"'),
+        ('"" train', "train", ""),
+        ("code-review --x", "code-review", '-"x"'),
+        ("since:7d", "", ""),
+    ],
+)
+def test_meaning_is_looked_for_without_signs_and_within_phrases_and_exclusions(
+    text: str, meant: str, demands: str
+) -> None:
+    query = parse(text)
+    assert (query.meant, query.demands) == (meant, demands)

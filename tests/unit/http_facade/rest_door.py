@@ -18,7 +18,7 @@ from distill_grpc.proto.contract import Rpc
 from http_facade.app import build_app
 from http_facade.server import FacadeRunner, start
 from http_facade.settings import FacadeSettings
-from http_facade.transport import Outcome
+from http_facade.transport import Outcome, Send
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Call:
     request: Message
     metadata: Mapping[str, str]
     timeout: float
+    send: Send | None = None  # of an RPC that streams
 
 
 Answer = Callable[[Call], Awaitable[Outcome]]
@@ -50,6 +51,23 @@ class FakeCore:
         if self.answer is None:
             return Outcome(response=rpc.response_class())
         return await self.answer(call)
+
+    async def stream(
+        self,
+        rpc: Rpc,
+        request: Message,
+        metadata: Mapping[str, str],
+        timeout: float,
+        send: Send,
+    ) -> Outcome:
+        call = Call(rpc, request, dict(metadata), timeout, send)
+        self.calls.append(call)
+        if self.answer is not None:
+            return await self.answer(call)
+        done = rpc.response_class()
+        getattr(done, rpc.events[-1]).SetInParent()
+        await send(done)
+        return Outcome()
 
     async def close(self) -> None:
         self.closed = True

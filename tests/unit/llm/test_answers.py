@@ -167,3 +167,37 @@ async def test_a_budget_that_is_too_small_leaves_the_passages(document: Make) ->
         answer = await model.answer(asked, MemoryPurse(limit=10))
         assert server.requests == []
     assert answer.model == "fallback:passages"
+
+
+async def test_a_model_reads_what_is_near_in_meaning_though_no_word_is_the_same(
+    document: Make,
+) -> None:
+    all_documents = documents(document)
+    near = frozenset([all_documents[1].id])
+    asked = Question(text="Where can loaves be bought?", documents=all_documents, near=near)
+    async with answerer(honest) as (model, server):
+        answer = await model.answer(asked, MemoryPurse())
+        sent = server.requests[0]["messages"][1]["content"]
+    assert [said.text for said in answer.statements] == [FACTS[1][0]]
+    assert answer.confidence == 0.0  # no word of the question stands there
+    assert "Otters" not in sent
+    offline = await OfflineAnswerer().answer(asked)
+    assert offline.reason == "not_answered"
+
+
+async def test_what_is_near_and_speaks_to_a_model_is_not_shown_to_one(document: Make) -> None:
+    evil = document(f"Loaves are sold here. {INJECTION}", title=INJECTION)
+    asked = Question(text="Where is bread?", documents=[evil], near=frozenset([evil.id]))
+    async with answerer(obedient) as (model, server):
+        answer = await model.answer(asked, MemoryPurse())
+        assert server.requests == []
+    assert answer.reason == "not_answered"
+
+
+async def test_a_model_that_fails_on_what_is_near_answers_nothing(document: Make) -> None:
+    all_documents = documents(document)
+    near = frozenset([all_documents[1].id])
+    asked = Question(text="Where can loaves be bought?", documents=all_documents, near=near)
+    async with answerer(FAULTS["500"]) as (model, _):
+        answer = await model.answer(asked, MemoryPurse())
+    assert (answer.statements, answer.reason) == ((), "not_answered")

@@ -54,3 +54,44 @@ def test_vectors_are_of_length_one_and_like_themselves() -> None:
         held = vector(bag, idf)
         assert abs(cosine(held, held) - 1) < 1e-9
     assert vector({}, idf) == {}
+
+
+LAYOFFS = (
+    "Car maker Acme Motors is to shed 400 positions at its plant in Dresden by summer.",
+    "Hundreds face dismissal: Acme Motors told staff in Dresden that 400 roles will go.",
+)
+FLOODS = (
+    "The Danube rose to 11 metres in Passau on Sunday night and forced people to leave their homes.",
+    "Water pours into streets: hundreds of residents were evacuated as rescuers feared for old houses.",
+)
+
+
+def stories(documents: list[Document], meanings: dict[str, list[float]]) -> list[tuple[str, ...]]:
+    readings = read(documents, Tokeniser(), nothing)
+    return sorted(s.document_ids for s in cluster(readings, nothing, meanings).stories)
+
+
+def test_other_words_about_the_same_names_are_one_story_where_they_mean_the_same(
+    document: Make,
+) -> None:
+    one, other = (document(text) for text in LAYOFFS)
+    apart, together = [(one.id,), (other.id,)], [(one.id, other.id)]
+    assert stories([one, other], {}) == apart
+    assert stories([one, other], {one.id: [1.0, 0.0], other.id: [0.6, 0.8]}) == together
+    assert stories([one, other], {one.id: [1.0, 0.0], other.id: [0.4, 0.9]}) == apart
+    assert stories([one, other], {one.id: [1.0, 0.0]}) == apart
+
+
+def test_news_of_a_kind_that_name_nothing_in_common_stay_apart_whatever_they_mean(
+    document: Make,
+) -> None:
+    documents = [document(text) for text in FLOODS]
+    same = {one.id: [1.0, 0.0] for one in documents}
+    assert len(stories(documents, same)) == 2
+
+
+def test_meaning_does_not_bring_together_what_was_told_days_apart(document: Make) -> None:
+    one, other = (document(text) for text in LAYOFFS)
+    later = replace(other, published_at=one.published_at + timedelta(days=5))
+    same = {one.id: [1.0, 0.0], later.id: [1.0, 0.0]}
+    assert len(stories([one, later], same)) == 2

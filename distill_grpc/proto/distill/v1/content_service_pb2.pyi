@@ -146,6 +146,34 @@ class SearchResponse(_message.Message):
     facets: Facets
     def __init__(self, data: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., metadata: _Optional[_Union[ContentMetadata, _Mapping]] = ..., facets: _Optional[_Union[Facets, _Mapping]] = ...) -> None: ...
 
+class SearchStreamRequest(_message.Message):
+    __slots__ = ("query", "sources", "tags", "authors", "since", "until", "page_token", "highlight")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    AUTHORS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    HIGHLIGHT_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    authors: _containers.RepeatedScalarFieldContainer[str]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    page_token: str
+    highlight: bool
+    def __init__(self, query: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., authors: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., page_token: _Optional[str] = ..., highlight: _Optional[bool] = ...) -> None: ...
+
+class SearchEvent(_message.Message):
+    __slots__ = ("item", "done")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    item: Item
+    done: ContentMetadata
+    def __init__(self, item: _Optional[_Union[Item, _Mapping]] = ..., done: _Optional[_Union[ContentMetadata, _Mapping]] = ...) -> None: ...
+
 class AskRequest(_message.Message):
     __slots__ = ("question", "sources", "since", "until")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +223,34 @@ class AskResponse(_message.Message):
     reason: AskResponse.Reason
     metadata: AskResponse.Metadata
     def __init__(self, answer: _Optional[str] = ..., statements: _Optional[_Iterable[_Union[AskResponse.Statement, _Mapping]]] = ..., reason: _Optional[_Union[AskResponse.Reason, str]] = ..., metadata: _Optional[_Union[AskResponse.Metadata, _Mapping]] = ...) -> None: ...
+
+class AskStreamRequest(_message.Message):
+    __slots__ = ("question", "sources", "since", "until")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    def __init__(self, question: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AskDone(_message.Message):
+    __slots__ = ("reason", "metadata")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    reason: AskResponse.Reason
+    metadata: AskResponse.Metadata
+    def __init__(self, reason: _Optional[_Union[AskResponse.Reason, str]] = ..., metadata: _Optional[_Union[AskResponse.Metadata, _Mapping]] = ...) -> None: ...
+
+class AskEvent(_message.Message):
+    __slots__ = ("statement", "done")
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    statement: AskResponse.Statement
+    done: AskDone
+    def __init__(self, statement: _Optional[_Union[AskResponse.Statement, _Mapping]] = ..., done: _Optional[_Union[AskDone, _Mapping]] = ...) -> None: ...
 
 class GetSummaryRequest(_message.Message):
     __slots__ = ("period", "date", "tz")

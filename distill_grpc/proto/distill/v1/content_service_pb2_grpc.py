@@ -51,6 +51,16 @@ class ContentServiceStub:
                 request_serializer=distill_dot_v1_dot_content__service__pb2.AskRequest.SerializeToString,
                 response_deserializer=distill_dot_v1_dot_content__service__pb2.AskResponse.FromString,
                 _registered_method=True)
+        self.SearchStream = channel.unary_stream(
+                '/distill.v1.ContentService/SearchStream',
+                request_serializer=distill_dot_v1_dot_content__service__pb2.SearchStreamRequest.SerializeToString,
+                response_deserializer=distill_dot_v1_dot_content__service__pb2.SearchEvent.FromString,
+                _registered_method=True)
+        self.AskStream = channel.unary_stream(
+                '/distill.v1.ContentService/AskStream',
+                request_serializer=distill_dot_v1_dot_content__service__pb2.AskStreamRequest.SerializeToString,
+                response_deserializer=distill_dot_v1_dot_content__service__pb2.AskEvent.FromString,
+                _registered_method=True)
         self.GetSummary = channel.unary_unary(
                 '/distill.v1.ContentService/GetSummary',
                 request_serializer=distill_dot_v1_dot_content__service__pb2.GetSummaryRequest.SerializeToString,
@@ -76,7 +86,8 @@ class ContentServiceServicer:
 
     def Search(self, request, context):
         """Search through collected content. Words are matched by their stem; quotes make a phrase, `or` an
-        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow.
+        alternative, a minus excludes. `from:`, `source:`, `tag:`, `since:` and `until:` narrow. Where an
+        embedding model is configured, items that mean the same are found too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +95,21 @@ class ContentServiceServicer:
 
     def Ask(self, request, context):
         """Answer a question from what was collected, with the items that say so; or say why there is no answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchStream(self, request, context):
+        """Search as `Search` does and send everything that was found, item by item, best first. At most 10,000 items; where
+        there are more, the last event says how to go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskStream(self, request, context):
+        """Answer as `Ask` does, and send each statement as soon as it was found to stand on the items that it cites.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +146,16 @@ def add_ContentServiceServicer_to_server(servicer, server):
                     servicer.Ask,
                     request_deserializer=distill_dot_v1_dot_content__service__pb2.AskRequest.FromString,
                     response_serializer=distill_dot_v1_dot_content__service__pb2.AskResponse.SerializeToString,
+            ),
+            'SearchStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.SearchStream,
+                    request_deserializer=distill_dot_v1_dot_content__service__pb2.SearchStreamRequest.FromString,
+                    response_serializer=distill_dot_v1_dot_content__service__pb2.SearchEvent.SerializeToString,
+            ),
+            'AskStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.AskStream,
+                    request_deserializer=distill_dot_v1_dot_content__service__pb2.AskStreamRequest.FromString,
+                    response_serializer=distill_dot_v1_dot_content__service__pb2.AskEvent.SerializeToString,
             ),
             'GetSummary': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSummary,
@@ -214,6 +250,60 @@ class ContentService:
             '/distill.v1.ContentService/Ask',
             distill_dot_v1_dot_content__service__pb2.AskRequest.SerializeToString,
             distill_dot_v1_dot_content__service__pb2.AskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/distill.v1.ContentService/SearchStream',
+            distill_dot_v1_dot_content__service__pb2.SearchStreamRequest.SerializeToString,
+            distill_dot_v1_dot_content__service__pb2.SearchEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/distill.v1.ContentService/AskStream',
+            distill_dot_v1_dot_content__service__pb2.AskStreamRequest.SerializeToString,
+            distill_dot_v1_dot_content__service__pb2.AskEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -19,18 +19,20 @@ class GetApiRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class EndpointDoc(_message.Message):
-    __slots__ = ("method", "description", "parameters", "returns", "errors")
+    __slots__ = ("method", "description", "parameters", "returns", "errors", "content_type")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     RETURNS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     method: str
     description: str
     parameters: _struct_pb2.Struct
     returns: _struct_pb2.Value
     errors: _struct_pb2.ListValue
-    def __init__(self, method: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., returns: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., errors: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ...) -> None: ...
+    content_type: str
+    def __init__(self, method: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., returns: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., errors: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class GetApiResponse(_message.Message):
     __slots__ = ("service", "version", "description", "authentication", "endpoints", "usage_example", "rate_limits")
@@ -85,7 +87,7 @@ class ParameterDoc(_message.Message):
     def __init__(self, type: _Optional[str] = ..., format: _Optional[str] = ..., default: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., min: _Optional[int] = ..., max: _Optional[int] = ..., description: _Optional[str] = ...) -> None: ...
 
 class DataType(_message.Message):
-    __slots__ = ("type", "path_pattern", "description", "parameters", "requirements")
+    __slots__ = ("type", "path_pattern", "description", "parameters", "requirements", "stream_path")
     class ParametersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -98,12 +100,14 @@ class DataType(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_PATH_FIELD_NUMBER: _ClassVar[int]
     type: str
     path_pattern: str
     description: str
     parameters: _containers.MessageMap[str, ParameterDoc]
     requirements: str
-    def __init__(self, type: _Optional[str] = ..., path_pattern: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Mapping[str, ParameterDoc]] = ..., requirements: _Optional[str] = ...) -> None: ...
+    stream_path: str
+    def __init__(self, type: _Optional[str] = ..., path_pattern: _Optional[str] = ..., description: _Optional[str] = ..., parameters: _Optional[_Mapping[str, ParameterDoc]] = ..., requirements: _Optional[str] = ..., stream_path: _Optional[str] = ...) -> None: ...
 
 class SourceDoc(_message.Message):
     __slots__ = ("name", "title", "description", "oauth_scopes", "token_type", "refresh_supported", "credentials", "settings", "limits", "central_tokens")
@@ -256,7 +260,7 @@ class GetMetadataResponse(_message.Message):
         end: _timestamp_pb2.Timestamp
         def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class AvailableEndpoint(_message.Message):
-        __slots__ = ("path", "method", "description", "data_freshness", "item_count", "completeness", "available_dates", "latest_summary", "searchable_fields", "date_range")
+        __slots__ = ("path", "method", "description", "data_freshness", "item_count", "completeness", "available_dates", "latest_summary", "searchable_fields", "date_range", "stream_path")
         PATH_FIELD_NUMBER: _ClassVar[int]
         METHOD_FIELD_NUMBER: _ClassVar[int]
         DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +271,7 @@ class GetMetadataResponse(_message.Message):
         LATEST_SUMMARY_FIELD_NUMBER: _ClassVar[int]
         SEARCHABLE_FIELDS_FIELD_NUMBER: _ClassVar[int]
         DATE_RANGE_FIELD_NUMBER: _ClassVar[int]
+        STREAM_PATH_FIELD_NUMBER: _ClassVar[int]
         path: str
         method: str
         description: str
@@ -277,16 +282,19 @@ class GetMetadataResponse(_message.Message):
         latest_summary: str
         searchable_fields: _struct_pb2.ListValue
         date_range: GetMetadataResponse.DateRange
-        def __init__(self, path: _Optional[str] = ..., method: _Optional[str] = ..., description: _Optional[str] = ..., data_freshness: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_count: _Optional[int] = ..., completeness: _Optional[float] = ..., available_dates: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., latest_summary: _Optional[str] = ..., searchable_fields: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., date_range: _Optional[_Union[GetMetadataResponse.DateRange, _Mapping]] = ...) -> None: ...
+        stream_path: str
+        def __init__(self, path: _Optional[str] = ..., method: _Optional[str] = ..., description: _Optional[str] = ..., data_freshness: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., item_count: _Optional[int] = ..., completeness: _Optional[float] = ..., available_dates: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., latest_summary: _Optional[str] = ..., searchable_fields: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., date_range: _Optional[_Union[GetMetadataResponse.DateRange, _Mapping]] = ..., stream_path: _Optional[str] = ...) -> None: ...
     class Statistics(_message.Message):
-        __slots__ = ("total_items", "storage_used", "summaries_generated")
+        __slots__ = ("total_items", "storage_used", "summaries_generated", "embedded")
         TOTAL_ITEMS_FIELD_NUMBER: _ClassVar[int]
         STORAGE_USED_FIELD_NUMBER: _ClassVar[int]
         SUMMARIES_GENERATED_FIELD_NUMBER: _ClassVar[int]
+        EMBEDDED_FIELD_NUMBER: _ClassVar[int]
         total_items: int
         storage_used: str
         summaries_generated: int
-        def __init__(self, total_items: _Optional[int] = ..., storage_used: _Optional[str] = ..., summaries_generated: _Optional[int] = ...) -> None: ...
+        embedded: float
+        def __init__(self, total_items: _Optional[int] = ..., storage_used: _Optional[str] = ..., summaries_generated: _Optional[int] = ..., embedded: _Optional[float] = ...) -> None: ...
     class Budget(_message.Message):
         __slots__ = ("name", "unit", "limit", "left", "resets_at", "blocked_until")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -328,20 +336,22 @@ class GetMetadataResponse(_message.Message):
         budgets: _containers.RepeatedCompositeFieldContainer[GetMetadataResponse.Budget]
         def __init__(self, source: _Optional[str] = ..., state: _Optional[str] = ..., item_count: _Optional[int] = ..., last_success: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completeness: _Optional[float] = ..., error: _Optional[str] = ..., message: _Optional[str] = ..., retry_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., account: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ..., budgets: _Optional[_Iterable[_Union[GetMetadataResponse.Budget, _Mapping]]] = ...) -> None: ...
     class LlmUsage(_message.Message):
-        __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd")
+        __slots__ = ("model", "date", "calls", "tokens", "daily_tokens", "cost_usd", "embedding_model")
         MODEL_FIELD_NUMBER: _ClassVar[int]
         DATE_FIELD_NUMBER: _ClassVar[int]
         CALLS_FIELD_NUMBER: _ClassVar[int]
         TOKENS_FIELD_NUMBER: _ClassVar[int]
         DAILY_TOKENS_FIELD_NUMBER: _ClassVar[int]
         COST_USD_FIELD_NUMBER: _ClassVar[int]
+        EMBEDDING_MODEL_FIELD_NUMBER: _ClassVar[int]
         model: str
         date: str
         calls: int
         tokens: int
         daily_tokens: int
         cost_usd: float
-        def __init__(self, model: _Optional[str] = ..., date: _Optional[str] = ..., calls: _Optional[int] = ..., tokens: _Optional[int] = ..., daily_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ...) -> None: ...
+        embedding_model: str
+        def __init__(self, model: _Optional[str] = ..., date: _Optional[str] = ..., calls: _Optional[int] = ..., tokens: _Optional[int] = ..., daily_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., embedding_model: _Optional[str] = ...) -> None: ...
     USER_STATUS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
