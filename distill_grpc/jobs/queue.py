@@ -76,7 +76,8 @@ class JobQueue:
         """Says what does the jobs of that name: `handler(**arguments)`.
 
         One that fails is tried again so often, after 2, 4, 8, … seconds, and then kept among those
-        of `given_up`. Without retries it is forgotten: a tick finds what is still to be done.
+        of `given_up`. Without retries it is forgotten, as where its worker stops: a tick finds what is
+        still to be done.
         """
 
         async def run(context: JobContext, /, **arguments: Any) -> None:
@@ -85,6 +86,9 @@ class JobQueue:
             ):
                 try:
                     await handler(**arguments)
+                except asyncio.CancelledError:  # the worker stops
+                    if retries:
+                        raise
                 except Exception as error:
                     if context.job.attempts < retries:
                         raise

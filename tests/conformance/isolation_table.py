@@ -97,6 +97,7 @@ ROWS: Mapping[str, Row] = {
                 "language",
                 "length",
                 "tags",
+                "authors",
                 "names",
                 "tz",
                 "sections.name",

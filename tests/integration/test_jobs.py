@@ -141,12 +141,14 @@ async def test_a_job_that_fails_does_not_stop_the_worker(
 
 
 @asynccontextmanager
-async def stubborn_worker(database_url: str, handler: Handler) -> AsyncIterator[JobQueue]:
+async def stubborn_worker(
+    database_url: str, handler: Handler, *, grace: float = 5.0
+) -> AsyncIterator[JobQueue]:
     """A worker whose jobs have a second attempt, and no third."""
     queue = JobQueue(database_url)
     queue.handle("noted", handler, retries=1)
     stop = asyncio.Event()
-    working = asyncio.create_task(queue.work(stop, concurrency=4))
+    working = asyncio.create_task(queue.work(stop, concurrency=4, grace=grace))
     try:
         yield queue
     finally:
@@ -290,6 +292,25 @@ async def test_a_worker_that_stops_ends_jobs_that_outlast_the_grace(
         begun = time.monotonic()
     assert time.monotonic() - begun < 20
     assert handler.ended == ["cancelled"]
+    assert await count(engine) == 0
+
+
+async def test_a_job_with_retries_outlives_the_worker_that_stops(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    async def runs_on() -> None:
+        if len(handler.calls) == 1:
+            await asyncio.sleep(60)
+
+    handler = Handler(runs_on)
+    async with stubborn_worker(database_url, handler, grace=0.3) as queue:
+        await enqueue(engine, queue, {"n": 1})
+        await handler.called()
+    assert handler.ended == ["cancelled"]
+    assert await count(engine, "status = 'todo'") == 1
+    async with stubborn_worker(database_url, handler):
+        await until(lambda: _counts(engine, "true", 0))
+    assert handler.ended == ["cancelled", "well"]
 
 
 async def test_a_worker_that_stops_takes_no_new_jobs(
