@@ -18,7 +18,7 @@ from grpc import ChannelConnectivity as State
 
 # Seconds after the last core was lost within which a call waits for the next; later ones are told at
 # once. A network that blinks is no outage, and an outage must not pile up requests.
-PATIENCE = 1.0
+PATIENCE = 2.0
 # Calls in flight on one channel. Beyond 100 a core refuses streams, and what it refuses while it tells so
 # for the first time looks like a lost connection: the rest waits here.
 AT_ONCE = 80
@@ -38,10 +38,11 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     # the processes that share the port.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 64 << 20),
-    # A core that comes back is found within these, not within gRPC's two minutes.
+    # A core that comes back is found within these, not within gRPC's two minutes: well within `PATIENCE`,
+    # as the next one may leave at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 400),
     ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     # A peer that is gone without a word is noticed while calls wait for it.
     ("grpc.keepalive_time_ms", 20_000),

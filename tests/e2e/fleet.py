@@ -56,6 +56,8 @@ class Role:
 
     async def start(self) -> None:
         """Returns when it says that it is ready."""
+        if self.log.exists():
+            self.log.rename(self.log.with_suffix(f".{time.monotonic():.0f}.log"))
         with self.log.open("wb") as out:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "distill_grpc", *self._arguments,

@@ -233,6 +233,7 @@ async def test_a_rolling_restart_fails_no_request_and_loses_no_item(
         runs = await _rows(engine, "SELECT user_id, status, attempt FROM sync_runs")
     sent = record.sent.total()
     print(
+        f"\n{record.failures[:20]}"
         f"\n{sent} requests ({dict(record.sent)}), {len(record.failures)} failed,"
         f" {len(record.watching)} syncs, {sum(run.attempt > 1 for run in runs)} handed over;"
         f" longest call {record.longest:.2f} s, longest gap {record.gap:.2f} s, roll {took:.1f} s,"
