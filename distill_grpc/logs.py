@@ -11,7 +11,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -87,6 +88,17 @@ def configure(
             root.removeHandler(handler)
     root.addHandler(_Bridge(level=max(number, logging.WARNING)))
     logging.captureWarnings(capture=True)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Nothing is logged meanwhile: a command tells what it finds, and its output is for scripts too."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import typer
 
+from distill_grpc import logs
 from distill_grpc import settings as settings_module
 from distill_grpc.cli import checks
 from distill_grpc.cli.checks import Finding
@@ -26,7 +27,8 @@ def add_commands(app: typer.Typer) -> None:
 
 def doctor(as_json: Json = False) -> None:
     """Check settings, database, keys, platforms and models. Exit code 1 where one fails."""
-    findings = asyncio.run(examine())
+    with logs.silenced():
+        findings = asyncio.run(examine())
     if as_json:
         print_json(
             [

@@ -294,3 +294,14 @@ def test_an_embedding_model_needs_a_server_and_no_key_goes_to_another(
     assert load().embedding_key is None
     monkeypatch.setenv("DISTILL_EMBEDDING_API_KEY", "OWN")
     assert load().embedding_key == "OWN"
+
+
+def test_a_model_that_does_not_answer_is_told_and_the_output_stays_json(
+    distill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISTILL_SUMMARY_MODEL", "words")
+    monkeypatch.setenv("DISTILL_OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    told = distill("doctor", "--json")
+    found = examined(told)["summariser"]
+    assert found["state"] == "warn"
+    assert "words gives no answer" in found["found"]
