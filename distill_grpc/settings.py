@@ -189,7 +189,8 @@ class Settings(BaseSettings):
         description="that API's address (or `OPENAI_BASE_URL`); unset: OpenAI's own",
     )
     summary_model: OptionalText = Field(
-        None, description="the model that writes digests; unset: they are extracted offline"
+        None,
+        description="the model that words digests and answers, and tags for who wants that; unset: all of it is done offline",
     )
     embedding_model: OptionalText = Field(
         None,
