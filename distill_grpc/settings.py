@@ -190,7 +190,8 @@ class Settings(BaseSettings):
     )
     summary_model: OptionalText = Field(
         None,
-        description="the model that words digests and answers, and tags for who wants that; unset: all of it is done offline",
+        description="the model that words digests and answers, and tags for who wants that; unset: "
+        "all of it is done offline",
     )
     embedding_model: OptionalText = Field(
         None,
