@@ -39,6 +39,7 @@ class Answer:
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = JSON
+    changes: bool = False  # from one moment to the next: nobody has it already
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
@@ -51,7 +52,8 @@ def revalidate(answer: Answer, if_none_match: str) -> None:
 
     RFC 9110, 13.1.2: compared weakly, as the same body may leave compressed or not.
     """
-    if answer.status != HTTPStatus.OK or answer.headers.get("Cache-Control") != REVALIDATED:
+    for_all = answer.headers.get("Cache-Control") == REVALIDATED
+    if answer.status != HTTPStatus.OK or answer.changes or not for_all:
         return
     opaque = hashlib.blake2b(answer.body, digest_size=12).hexdigest()
     answer.headers["ETag"] = f'W/"{opaque}"'

@@ -206,7 +206,7 @@ class Facade:
         for_all = rpc.public and rpc.http_method == "GET" and not rpc.optional_token
         headers = {"Cache-Control": REVALIDATED} if for_all and status == 200 else {}
         body, content_type = endpoint.reply(outcome.response)
-        return Answer(status, body, headers, content_type)
+        return Answer(status, body, headers, content_type, changes=is_health(rpc))
 
     async def _stream(
         self,

@@ -31,8 +31,8 @@ async def test_another_body_has_another_tag(door: Door) -> None:
     assert two.headers["ETag"] != one
 
 
-async def test_users_own_answers_and_errors_have_none(door: Door) -> None:
-    for path in ("/metadata", "/nope"):
+async def test_what_is_a_user_s_own_an_error_or_of_the_moment_has_none(door: Door) -> None:
+    for path in ("/metadata", "/nope", "/health"):
         reply = await door.ask("GET", path, headers={"If-None-Match": "*"})
         assert reply.status != 304
         assert "ETag" not in reply.headers
