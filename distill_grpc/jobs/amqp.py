@@ -14,7 +14,12 @@ from typing import Any
 import aio_pika
 import orjson
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractIncomingMessage,
+    TimeoutType,
+)
 from aio_pika.exceptions import AMQPError
 from aiormq.exceptions import AMQPError as LowerError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -109,6 +114,7 @@ class AmqpJobs:
 
     async def _publishing(self) -> AbstractChannel:
         if self._channel is None or self._channel.is_closed:
+            await self.close()
             self._connection = await self._connect("distill-relay")
             self._channel = await self._connection.channel(on_return_raises=True)
         return self._channel
@@ -119,6 +125,7 @@ class AmqpJobs:
             timeout=CONNECT,
             heartbeat=HEARTBEAT,
             client_properties={"connection_name": name},
+            connection_class=_Connection,
         )
 
     async def _declare(self, channel: AbstractChannel, name: str) -> None:
@@ -263,12 +270,24 @@ async def _settle(word: Any) -> None:
         log.warning("job_not_settled", error=type(error).__name__)
 
 
+class _Connection(aio_pika.Connection):
+    """One that is closed where it cannot connect; left to its destructor it might find no event loop."""
+
+    async def connect(self, timeout: TimeoutType = None) -> None:
+        """Connects, or closes."""
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
+
+
 async def _close(connection: AbstractConnection) -> None:
     try:
         async with asyncio.timeout(5.0):
             await connection.close()
     except _AWAY:
-        return
+        await connection.close()  # the broker did not say goodbye; now nothing waits for it
 
 
 def _read(body: bytes) -> dict[str, Any] | None:

@@ -56,6 +56,11 @@ class MailClient(BaseMailBox):
         opened(self)
         super().__init__()
 
+    @property
+    def is_broken_off(self) -> bool:
+        """True once `break_off` was called."""
+        return self._broken
+
     def break_off(self) -> None:
         """Ends the connection from another thread; whoever waits for it fails at once."""
         self._broken = True
@@ -294,6 +299,8 @@ class _Imap(imaplib.IMAP4):
             self.sock.settimeout(_SILENCE)
 
     def _count(self, size: int) -> None:
+        if self._owner.is_broken_off:  # what has arrived already could go on for seconds
+            raise self.abort("the connection was broken off")
         self.received += size
         if self.received > MAX_REPLY:
             raise self.abort("the answer is too long")

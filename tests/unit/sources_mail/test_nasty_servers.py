@@ -165,6 +165,7 @@ async def _never(talk: Talk, command: str) -> None:
 async def _endless(talk: Talk, command: str) -> None:
     while True:
         await talk.raw(b"* 1 EXISTS\r\n" * 10_000)
+        await asyncio.sleep(0)  # writing alone may never let anybody else go on
 
 
 async def _drop_by_drop(talk: Talk, command: str) -> None:
