@@ -116,6 +116,7 @@ async def _run(
         env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.checks", "PYTHONPATH": str(ROOT)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        limit=64 << 20,  # of a line: an error may hold a whole made-up request
     )
     assert process.stdout is not None
     lines = []
