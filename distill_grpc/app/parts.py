@@ -55,7 +55,7 @@ RENEWAL_CONNECTIONS = 4
 # How long a token lives by which a worker reads this service as one of its users.
 OWN_TOKEN = timedelta(minutes=5)
 # Where a door that listens on every address is found on its own machine.
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- listens nowhere
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 -- looked up, never bound
 
 
 @dataclass(frozen=True, slots=True)

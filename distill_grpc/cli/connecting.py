@@ -50,11 +50,11 @@ def connect(
     *,
     feed: Annotated[
         list[str], typer.Option(metavar="URL", help="`rss`: a feed's address; may be repeated.")
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     setting: Annotated[
         list[str],
         typer.Option(metavar="NAME=VALUE", help="A setting of the source; may be repeated."),
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     credential: Annotated[
         list[str],
         typer.Option(
@@ -62,7 +62,7 @@ def connect(
             help="A credential of the source; its value is read from the environment variable "
             "DISTILL_CREDENTIAL_<NAME>, or asked for. May be repeated.",
         ),
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     replace: Annotated[
         bool,
         typer.Option(
@@ -123,7 +123,7 @@ def disconnect(
     feed: Annotated[
         list[str],
         typer.Option(metavar="URL", help="`rss`: only this feed's address; may be repeated."),
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     as_json: Json = False,
     url: Url = None,
     token: Token = None,

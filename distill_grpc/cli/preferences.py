@@ -85,16 +85,16 @@ def set_some(
             help="Let the language model choose tags from your vocabulary.",
         ),
     ] = None,
-    tag: Annotated[list[str], _names("A tag that you care for", "--tag")] = [],  # noqa: B006 -- typer copies it
-    no_tag: Annotated[list[str], _names("Not this tag any more", "--no-tag")] = [],  # noqa: B006 -- typer copies it
-    source: Annotated[list[str], _names("A source that you care for", "--source")] = [],  # noqa: B006 -- typer copies it
-    no_source: Annotated[list[str], _names("Not this source any more", "--no-source")] = [],  # noqa: B006 -- typer copies it
+    tag: Annotated[list[str], _names("A tag that you care for", "--tag")] = [],
+    no_tag: Annotated[list[str], _names("Not this tag any more", "--no-tag")] = [],
+    source: Annotated[list[str], _names("A source that you care for", "--source")] = [],
+    no_source: Annotated[list[str], _names("Not this source any more", "--no-source")] = [],
     author: Annotated[
         list[str], _names("An author or site (lwn.net) that you read", "--author")
-    ] = [],  # noqa: B006 -- typer copies it
-    no_author: Annotated[list[str], _names("Not this author any more", "--no-author")] = [],  # noqa: B006 -- typer copies it
-    name: Annotated[list[str], _names("A name by which others mention you", "--name")] = [],  # noqa: B006 -- typer copies it
-    no_name: Annotated[list[str], _names("Not this name any more", "--no-name")] = [],  # noqa: B006 -- typer copies it
+    ] = [],
+    no_author: Annotated[list[str], _names("Not this author any more", "--no-author")] = [],
+    name: Annotated[list[str], _names("A name by which others mention you", "--name")] = [],
+    no_name: Annotated[list[str], _names("Not this name any more", "--no-name")] = [],
     as_json: Json = False,
     url: Url = None,
     token: Token = None,
@@ -138,9 +138,9 @@ def set_some(
 def section(
     name: Annotated[str, typer.Argument(help="The section's name, which becomes its heading.")],
     *,
-    word: Words = [],  # noqa: B006 -- typer copies it
-    tag: Annotated[list[str], _names("Or one of these tags", "--tag")] = [],  # noqa: B006 -- typer copies it
-    source: Annotated[list[str], _names("Only from this source", "--source")] = [],  # noqa: B006 -- typer copies it
+    word: Words = [],
+    tag: Annotated[list[str], _names("Or one of these tags", "--tag")] = [],
+    source: Annotated[list[str], _names("Only from this source", "--source")] = [],
     remove: Annotated[bool, typer.Option("--remove", help="Remove the section.")] = False,
     as_json: Json = False,
     url: Url = None,

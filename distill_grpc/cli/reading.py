@@ -34,7 +34,7 @@ def recent(
     *,
     hours: Annotated[int, typer.Option(min=1, max=168, help="Hours of history.")] = 24,
     limit: Limit = 20,
-    source: Sources = [],  # noqa: B006 -- typer copies it
+    source: Sources = [],
     include_raw: Annotated[
         bool, typer.Option("--include-raw", help="With --json: what the platform sent.")
     ] = False,
@@ -67,10 +67,10 @@ def search(
     ],
     *,
     limit: Limit = 20,
-    source: Sources = [],  # noqa: B006 -- typer copies it
+    source: Sources = [],
     tag: Annotated[
         list[str], typer.Option(metavar="TAG", help="Only with this tag; may be repeated.")
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     facets: Annotated[
         bool, typer.Option("--facets", help="Count all that was found by source, author and tag.")
     ] = False,
@@ -108,7 +108,7 @@ def search(
 def ask_items(
     question: Annotated[list[str], typer.Argument(help="What you want to know.")],
     *,
-    source: Sources = [],  # noqa: B006 -- typer copies it
+    source: Sources = [],
     as_json: Json = False,
     url: Url = None,
     token: Token = None,

@@ -27,10 +27,10 @@ def tags(
             metavar="NAME[=ALIAS,…]",
             help="Add a tag with other words for it, or replace it: --add kubernetes=k8s,kube.",
         ),
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     remove: Annotated[
         list[str], typer.Option(metavar="NAME", help="Remove a tag; may be repeated.")
-    ] = [],  # noqa: B006 -- typer copies it
+    ] = [],
     as_json: Json = False,
     url: Url = None,
     token: Token = None,

@@ -26,7 +26,7 @@ from distill_grpc.feed.store import listeners, pushes
 from distill_grpc.feed.store.listeners import Account
 from distill_grpc.feed.tokens import TokenKeeper
 from distill_grpc.sources.base import Source, SourceFailure
-from distill_grpc.sources.pushes import hints_of
+from distill_grpc.sources.pushes import Hints, hints_of
 
 log = structlog.get_logger()
 
@@ -57,7 +57,11 @@ class Listener:
 
     async def tick(self) -> None:
         """Extends the leases, ends what is not wanted any more, and takes what nobody listens to."""
-        telling = [name for name, source in self.sources.items() if hints_of(source) is not None]
+        telling = {
+            name: hints
+            for name, source in self.sources.items()
+            if (hints := hints_of(source)) is not None
+        }
         self._listening = {a: task for a, task in self._listening.items() if not task.done()}
         async with self.engine.begin() as connection:
             kept = await listeners.keep(
@@ -77,7 +81,7 @@ class Listener:
             ending.add_done_callback(self._ending.discard)
         for row in claimed:
             account = (row.user_id, row.source, row.revision)
-            self._listening[account] = asyncio.create_task(self._listen(row))
+            self._listening[account] = asyncio.create_task(self._listen(row, telling[row.source]))
         LISTENING.set(len(self._listening))
 
     async def close(self) -> None:
@@ -88,14 +92,11 @@ class Listener:
         await asyncio.gather(*tasks, return_exceptions=True)
         LISTENING.set(0)
 
-    async def _listen(self, row: Row[Any]) -> None:
+    async def _listen(self, row: Row[Any], hints: Hints) -> None:
         """Listens until the connection ends, and says when to try again."""
         pause = AFTER_FAILURE
         try:
-            source = self.sources[row.source]
-            hints = hints_of(source)
-            assert hints is not None  # noqa: S101 -- only such sources are claimed
-            credentials = await self.tokens.current(source.info, row)
+            credentials = await self.tokens.current(self.sources[row.source].info, row)
             async with aclosing(hints(credentials, row.settings)) as told:
                 async for part in told:
                     await self._tell(row, part)

@@ -91,7 +91,7 @@ async def list_recent(connection: AsyncConnection, user_id: str, filters: Filter
     raw: LiteralString = "raw::text" if filters.with_raw else "NULL::text"
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
-        f"SELECT {COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals
+        f"SELECT {COLUMNS}, {raw} AS raw, 0::float4 AS rank FROM items WHERE {where}"  # noqa: S608 -- literals only
         " ORDER BY published_at DESC, id DESC LIMIT %(limit)s"
     )
     return await fetch(connection, statement, parameters)
