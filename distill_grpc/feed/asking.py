@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import blending, fusion, reading
+from distill_grpc.feed.documents import document
 from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
@@ -141,12 +142,4 @@ def searched(question: str) -> str:
 
 
 def _document(row: item_lists.ItemRow) -> Document:
-    return Document(
-        id=str(row.id),
-        source=row.source,
-        author=row.author,
-        title=row.title,
-        text=row.content,
-        url=row.url,
-        published_at=datetime.fromtimestamp(row.published, UTC),
-    )
+    return document(row, datetime.fromtimestamp(row.published, UTC))

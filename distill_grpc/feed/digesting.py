@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.feed import watching
+from distill_grpc.feed.documents import document
 from distill_grpc.feed.periods import Period
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.spending import UserPurse, daily_limit
@@ -207,14 +208,9 @@ def _unavailable(wanted: Period, message: str | None = None) -> DistillError:
 def _document(row: Row[Any]) -> Document:
     metrics: dict[str, float] = row.metrics
     engagement = metrics.get("engagement")
-    return Document(
-        id=str(row.id),
-        source=row.source,
-        author=row.author,
-        title=row.title,
-        text=row.content,
-        url=row.url,
-        published_at=row.published_at,
+    return document(
+        row,
+        row.published_at,
         engagement=engagement if engagement is not None else sum(metrics.values()),
         language=row.language,
         tags=tuple(row.ai_tags),

@@ -16,12 +16,12 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc import clock
+from distill_grpc.feed.documents import document
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import preferences, tags
 from distill_grpc.feed.tag_matching import Tag
 from distill_grpc.feed.turns import Turn
 from distill_grpc.jobs.queue import JobQueue
-from distill_grpc.llm.base import Document
 from distill_grpc.llm.tag_choosing import Choice, TagChooser
 
 log = structlog.get_logger()
@@ -89,7 +89,9 @@ class ModelTagger:
             now=self.now(),
         )
         words = {tag["name"]: tag["aliases"] for tag in vocabulary.tags}
-        choice = await chooser.choose([_document(row) for row in batch], words, purse)
+        choice = await chooser.choose(
+            [document(row, row.published_at) for row in batch], words, purse
+        )
         chosen = [(row, _tags(row, choice)) for row in batch if _is_done(row, choice)]
         async with self.engine.begin() as connection:
             noted = await tags.update_by_model(
@@ -110,15 +112,3 @@ def _tags(row: Row[Any], choice: Choice) -> Sequence[str]:
     """The tags of an item; those that it has where the model's are not known."""
     names = choice.tags.get(str(row.id))
     return row.ai_tags if names is None else [Tag(name).key for name in names]
-
-
-def _document(row: Row[Any]) -> Document:
-    return Document(
-        id=str(row.id),
-        source=row.source,
-        author=row.author,
-        title=row.title,
-        text=row.content,
-        url=row.url,
-        published_at=row.published_at,
-    )

@@ -19,6 +19,7 @@ import openai
 import orjson
 import structlog
 
+from distill_grpc.llm.answer_json import read_whole
 from distill_grpc.llm.base import Usage
 from distill_grpc.llm.growing import Broken, Heard, follow
 
@@ -255,12 +256,10 @@ def _is_stream(response: Response) -> bool:
 
 
 async def _whole(response: Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise ChatFailed("too_large", charged=True)
-    return bytes(body)
+    body = await read_whole(response, _MOST_BYTES)
+    if body is None:
+        raise ChatFailed("too_large", charged=True)
+    return body
 
 
 def seconds_to_wait(error: openai.APIStatusError) -> float | None:

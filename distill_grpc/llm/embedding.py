@@ -17,6 +17,7 @@ import openai
 import orjson
 import structlog
 
+from distill_grpc.llm.answer_json import read_whole
 from distill_grpc.llm.base import Purse, Usage
 from distill_grpc.llm.chat import Prices, seconds_to_wait
 
@@ -187,12 +188,10 @@ class Embedder:
         async with self.client.embeddings.with_streaming_response.create(
             model=self.model, input=list(texts), encoding_format="float", timeout=seconds, **more
         ) as response:
-            body = bytearray()
-            async for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > _MOST_BYTES:
-                    raise EmbeddingFailed("too_large", charged=True)
-            return bytes(body)
+            body = await read_whole(response, _MOST_BYTES)
+            if body is None:
+                raise EmbeddingFailed("too_large", charged=True)
+            return body
 
     def _read(self, body: bytes, count: int) -> Embedded | None:
         """The answer, or None where it is of no use."""

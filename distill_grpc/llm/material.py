@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from distill_grpc.llm.answer_json import list_in
 from distill_grpc.llm.injection import addresses_a_model
 from distill_grpc.llm.planning import Slot
 from distill_grpc.llm.reading import sentences_of
@@ -169,17 +170,10 @@ def messages(
 def read_answer(text: str) -> dict[str, list[tuple[str, list[str]]]] | None:
     """Sentences and the passages they name, by task; None where the text is no such answer.
 
-    JSON may stand in a fence or between words; parts of a wrong shape are left out.
+    Parts of a wrong shape are left out.
     """
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        value = orjson.loads(text[start : end + 1].replace("\x00", ""))
-    except orjson.JSONDecodeError:
-        return None
-    statements = value.get("statements") if isinstance(value, dict) else None
-    if not isinstance(statements, list):
+    statements = list_in(text, "statements")
+    if statements is None:
         return None
     found: dict[str, list[tuple[str, list[str]]]] = {}
     for statement in statements[:100]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from distill_grpc.llm.answer_json import list_in
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.cleaning import clean_text, clean_title, host_of
 from distill_grpc.llm.injection import addresses_a_model
@@ -111,17 +112,10 @@ def schema(ids: list[str], names: list[str]) -> dict[str, Any]:
 def read_answer(text: str) -> dict[str, list[Any]] | None:
     """The words for each id, the first answer for each; None where the text is no such answer.
 
-    JSON may stand in a fence or between words; parts of a wrong shape are left out.
+    Parts of a wrong shape are left out.
     """
-    start, end = text.find("{"), text.rfind("}")
-    if start < 0 or end < start:
-        return None
-    try:
-        value = orjson.loads(text[start : end + 1].replace("\x00", ""))
-    except orjson.JSONDecodeError:
-        return None
-    items = value.get("items") if isinstance(value, dict) else None
-    if not isinstance(items, list):
+    items = list_in(text, "items")
+    if items is None:
         return None
     found: dict[str, list[Any]] = {}
     for item in items[:100]:

@@ -50,10 +50,10 @@ class Handler:
 
 @asynccontextmanager
 async def worker(
-    database_url: str, handler: Handler, *, grace: float = 5.0
+    database_url: str, handler: Handler, *, grace: float = 5.0, retries: int = 0
 ) -> AsyncIterator[JobQueue]:
     queue = JobQueue(database_url)
-    queue.handle("noted", handler)
+    queue.handle("noted", handler, retries=retries)
     stop = asyncio.Event()
     working = asyncio.create_task(queue.work(stop, concurrency=4, grace=grace))
     try:
@@ -140,23 +140,6 @@ async def test_a_job_that_fails_does_not_stop_the_worker(
     assert await count(engine) == 0
 
 
-@asynccontextmanager
-async def stubborn_worker(
-    database_url: str, handler: Handler, *, grace: float = 5.0
-) -> AsyncIterator[JobQueue]:
-    """A worker whose jobs have a second attempt, and no third."""
-    queue = JobQueue(database_url)
-    queue.handle("noted", handler, retries=1)
-    stop = asyncio.Event()
-    working = asyncio.create_task(queue.work(stop, concurrency=4, grace=grace))
-    try:
-        yield queue
-    finally:
-        stop.set()
-        async with asyncio.timeout(40):
-            await working
-
-
 async def test_a_job_that_used_up_its_attempts_is_kept_and_can_be_tried_again(
     engine: AsyncEngine, database_url: str
 ) -> None:
@@ -168,7 +151,7 @@ async def test_a_job_that_used_up_its_attempts_is_kept_and_can_be_tried_again(
 
     handler = Handler(fails)
     before = _given_up()
-    async with stubborn_worker(database_url, handler) as queue:
+    async with worker(database_url, handler, retries=1) as queue:
         await enqueue(engine, queue, {"n": 1})
         await until(lambda: _counts(engine, "status = 'failed'", 1))
         assert len(handler.calls) == 2
@@ -192,7 +175,7 @@ async def test_given_up_jobs_are_forgotten_after_a_week(
     async def fails() -> None:
         raise RuntimeError("a fault")
 
-    async with stubborn_worker(database_url, Handler(fails)) as queue:
+    async with worker(database_url, Handler(fails), retries=1) as queue:
         await enqueue(engine, queue, {"n": 1})
         await until(lambda: _counts(engine, "status = 'failed'", 1))
         await enqueue(engine, queue, {"n": 2})
@@ -303,12 +286,12 @@ async def test_a_job_with_retries_outlives_the_worker_that_stops(
             await asyncio.sleep(60)
 
     handler = Handler(runs_on)
-    async with stubborn_worker(database_url, handler, grace=0.3) as queue:
+    async with worker(database_url, handler, grace=0.3, retries=1) as queue:
         await enqueue(engine, queue, {"n": 1})
         await handler.called()
     assert handler.ended == ["cancelled"]
     assert await count(engine, "status = 'todo'") == 1
-    async with stubborn_worker(database_url, handler):
+    async with worker(database_url, handler, retries=1):
         await until(lambda: _counts(engine, "true", 0))
     assert handler.ended == ["cancelled", "well"]
 
