@@ -27,10 +27,10 @@ from tests.servers.openai import (
     MODEL,
     Model,
     honest,
-    obedient,
     openai_server,
     read_sentences,
 )
+from tests.servers.openai_faults import obedient
 
 HIGHLIGHTS = 7
 Figures = dict[str, float]

@@ -7,7 +7,6 @@ own. Requests are held against the API's documented shapes. Like many local serv
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import math
@@ -22,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.servers.openai import KEY, refusal
+from tests.servers.stalling import breaking_off, flood, slow, trickling
 
 Json = Any
 Vectors = list[list[float]]
@@ -195,39 +195,6 @@ def _status(status: int, **headers: str) -> Mind:
     return mind
 
 
-async def _slow(server: EmbeddingsServer, _body: Json) -> web.StreamResponse:
-    await server.release.wait()
-    return refusal(500, "too late", "")
-
-
-async def _breaking_off(server: EmbeddingsServer, _body: Json) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": "1000"})
-    await response.prepare(server.current)
-    await response.write(b'{"data": [')
-    assert server.current.transport is not None
-    server.current.transport.close()
-    return response
-
-
-async def _trickling(server: EmbeddingsServer, _body: Json) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(server.current)
-    with contextlib.suppress(ConnectionResetError):
-        while not server.release.is_set():
-            await response.write(b" ")
-            await asyncio.sleep(0.1)
-    return response
-
-
-async def _flood(server: EmbeddingsServer, _body: Json) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(server.current)
-    with contextlib.suppress(ConnectionResetError):
-        while not server.release.is_set():
-            await response.write(b" " * 1_000_000)
-    return response
-
-
 async def _page(_server: EmbeddingsServer, _body: Json) -> web.StreamResponse:
     return web.Response(text="<html>Bad gateway</html>", content_type="text/html")
 
@@ -250,14 +217,14 @@ FAULTS: dict[str, tuple[Mind, str]] = {
     "an array": (_text(lambda _: "[[1.0, 2.0]]"), "garbage"),
     "cut JSON": (_text(lambda t: t[: len(t) // 2]), "garbage"),
     "a page instead of JSON": (_page, "garbage"),
-    "a flood": (_flood, "too_large"),
+    "a flood": (flood, "too_large"),
     "429 with a wait": (_status(429, **{"Retry-After": "30"}), "rate_limited"),
     "429": (_status(429), "rate_limited"),
     "500": (_status(500), "unavailable"),
     "503": (_status(503), "unavailable"),
     "403": (_status(403), "refused"),
     "302": (_status(302, Location="http://127.0.0.1:1/"), "refused"),
-    "connection breaks": (_breaking_off, "unavailable"),
-    "timeout": (_slow, "timeout"),
-    "a byte now and then": (_trickling, "timeout"),
+    "connection breaks": (breaking_off, "unavailable"),
+    "timeout": (slow, "timeout"),
+    "a byte now and then": (trickling, "timeout"),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.servers import openai
+from tests.servers import openai_faults
 from tests.servers.openai import Model, OpenAiServer
 
 Json = Any
@@ -81,7 +81,7 @@ def _always(value: Json) -> Model:
 
 
 def _shared(names: Sequence[str]) -> dict[str, Model]:
-    return {name: openai.FAULTS[name] for name in names}
+    return {name: openai_faults.FAULTS[name] for name in names}
 
 
 # Nothing of what they say may be believed.

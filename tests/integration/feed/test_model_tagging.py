@@ -21,7 +21,8 @@ from distill_grpc.sources.base import Page
 from tests.integration.feed.digested import prefer
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import USER, World, caller
-from tests.servers.openai import FAULTS, KEY, MODEL, Model, OpenAiServer, openai_server
+from tests.servers.openai import KEY, MODEL, Model, OpenAiServer, openai_server
+from tests.servers.openai_faults import FAULTS
 from tests.servers.openai_tags import honest_tags, items_of, obedient_tags
 
 VOCABULARY = [Tag("Big Trains", ("locomotive",)), Tag("Bread"), Tag("Law"), Tag("Music")]

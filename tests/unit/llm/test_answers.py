@@ -13,17 +13,16 @@ from distill_grpc.llm.base import Document
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
 from tests.servers.openai import (
-    FAULTS,
     FOREIGN_TEXT,
     KEY,
     MODEL,
     Model,
     OpenAiServer,
     honest,
-    obedient,
     openai_server,
     written,
 )
+from tests.servers.openai_faults import FAULTS, obedient
 
 Make = Callable[..., Document]
 

@@ -15,18 +15,16 @@ from distill_grpc.llm.base import Digest, DigestRequest, Document
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.openai import OpenAiSummariser
 from tests.servers.openai import (
-    FAULTS,
     FOREIGN_TEXT,
-    HARMLESS,
     KEY,
     MODEL,
     Model,
     OpenAiServer,
     honest,
-    obedient,
     openai_server,
     tasks_of,
 )
+from tests.servers.openai_faults import FAULTS, HARMLESS, obedient
 
 Make = Callable[..., Document]
 

@@ -20,7 +20,6 @@ from distill_grpc.llm.material import read_answer
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
 from distill_grpc.llm.pieces import SentenceReader
 from tests.servers.openai import (
-    FAULTS,
     FOREIGN_TEXT,
     KEY,
     MODEL,
@@ -31,11 +30,11 @@ from tests.servers.openai import (
     Streams,
     halting,
     honest,
-    obedient,
     openai_server,
     streaming,
     written,
 )
+from tests.servers.openai_faults import FAULTS, obedient
 
 Make = Callable[..., Document]
 

@@ -15,8 +15,8 @@ from distill_grpc.llm import tag_choosing
 from distill_grpc.llm.base import Document
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.tag_choosing import OpenAiTagChooser
-from tests.servers.openai import FAULTS as SERVER_FAULTS
 from tests.servers.openai import KEY, MODEL, Model, OpenAiServer, openai_server
+from tests.servers.openai_faults import FAULTS as SERVER_FAULTS
 from tests.servers.openai_tags import (
     FAULTS,
     HARMLESS,
