@@ -14,9 +14,7 @@ import asyncio
 import copy
 import re
 import ssl
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
@@ -31,6 +29,7 @@ from distill_grpc import clock
 from distill_grpc.sources import addresses, bodies, decoding, freshness, urls
 from distill_grpc.sources.base import PlatformError
 from distill_grpc.sources.http_failures import CAUSES, failure, reason_of
+from distill_grpc.sources.http_pools import CONNECT_TIMEOUT, Places, Sessions
 
 _log = structlog.get_logger()
 
@@ -42,10 +41,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _SURROGATES = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are no UTF-8
 _FORBIDDEN_IN_HEADER = re.compile(r"[\r\n\x00\ud800-\udfff]")
-_HEADER_BYTES = 16 * 1024  # of one header; real security policies exceed aiohttp's own 8 KiB
-_HEADERS = 128
-_CONNECT_TIMEOUT = 10.0  # seconds for name, connection and TLS together
-_READ_BUFFER = 64 * 1024
 _API_PLACES = 16
 
 
@@ -111,12 +106,12 @@ class HttpClient:
         self._now = now
         self._timeout = timeout
         self._max_bytes = max_bytes
-        self._places = _Places(per_host, queue_timeout)
+        self._places = Places(per_host, queue_timeout)
         self._allowed = addresses.anything if allow_private_addresses else allowed
         self._lookup = resolver or addresses.SystemLookup()
         self._tls = tls
         self._own_headers = {"User-Agent": user_agent, "Accept-Encoding": decoding.ACCEPT_ENCODING}
-        self._sessions = _Sessions()
+        self._sessions = Sessions()
         self._trusted: frozenset[tuple[str, str, int]] = frozenset()
 
     async def __aenter__(self) -> HttpClient:
@@ -155,7 +150,7 @@ class HttpClient:
         client, and closed with it.
         """
         at_api = copy.copy(self)
-        at_api._places = _Places(_API_PLACES, self._places.patience)
+        at_api._places = Places(_API_PLACES, self._places.patience)
         return at_api
 
     @property
@@ -170,7 +165,7 @@ class HttpClient:
         """
         resolver = addresses.GuardedResolver(self._lookup, self._allowed)
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 found = await resolver.resolve(host)
         except addresses.AddressRefusedError:
             raise failure("private_address") from None
@@ -294,83 +289,6 @@ class HttpClient:
             retry_at=freshness.retry_at(headers, now),
             max_age=freshness.max_age(headers, now),
         )
-
-
-class _Sessions:
-    """Pools of connections by what they may connect to, made late because they need the event loop.
-
-    A connection of one is never used for the other.
-    """
-
-    def __init__(self) -> None:
-        self._by_kind: dict[str, aiohttp.ClientSession] = {}
-        self._closed = False
-
-    def get(
-        self,
-        kind: str,
-        lookup: addresses.Lookup,
-        allowed: addresses.Rule,
-        tls: ssl.SSLContext | None,
-    ) -> aiohttp.ClientSession:
-        """The pool of this kind."""
-        if self._closed:
-            raise RuntimeError("the HTTP client is closed")
-        if kind not in self._by_kind:
-            connector = aiohttp.TCPConnector(
-                resolver=addresses.GuardedResolver(lookup, allowed),
-                socket_factory=addresses.guarded_socket(allowed),
-                use_dns_cache=False,  # the pool of open connections does what it would
-                ssl=True if tls is None else tls,
-            )
-            self._by_kind[kind] = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # it would count bytes before decoding, if at all
-                trust_env=False,
-                read_bufsize=_READ_BUFFER,
-                max_line_size=_HEADER_BYTES,
-                max_field_size=_HEADER_BYTES,
-                max_headers=_HEADERS,
-            )
-        return self._by_kind[kind]
-
-    async def close(self) -> None:
-        """Closes every connection."""
-        self._closed = True
-        for session in self._by_kind.values():
-            await session.close()
-
-
-class _Places:
-    """At most so many requests to one host at a time; keeps nothing of hosts not in use."""
-
-    def __init__(self, per_host: int, patience: float) -> None:
-        self._per_host = per_host
-        self.patience = patience
-        self._semaphores: dict[str, asyncio.Semaphore] = {}
-        self._users: Counter[str] = Counter()
-
-    @asynccontextmanager
-    async def hold(self, host: str) -> AsyncIterator[None]:
-        """Waits for a place at `host`. Raises `PlatformError` (`timeout`)."""
-        places = self._semaphores.setdefault(host, asyncio.Semaphore(self._per_host))
-        self._users[host] += 1
-        try:
-            try:
-                async with asyncio.timeout(self.patience):
-                    await places.acquire()
-            except TimeoutError:
-                raise failure("timeout") from None
-            try:
-                yield
-            finally:
-                places.release()
-        finally:
-            self._users[host] -= 1
-            if not self._users[host]:
-                del self._users[host], self._semaphores[host]
 
 
 def _readable(headers: CIMultiDictProxy[str]) -> CIMultiDictProxy[str]:
