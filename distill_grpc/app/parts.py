@@ -19,12 +19,12 @@ from distill_grpc.feed import keys
 from distill_grpc.feed.asking import Asker
 from distill_grpc.feed.budgets import PostgresBudgets
 from distill_grpc.feed.digesting import Digester
-from distill_grpc.feed.embedding import ItemEmbedder
+from distill_grpc.feed.item_embedding import ItemEmbedder
 from distill_grpc.feed.link_tokens import LinkTokens
-from distill_grpc.feed.meaning import Seeker
 from distill_grpc.feed.model_tagging import ModelTagger
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.query_embedding import Seeker
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import embeddings, state
 from distill_grpc.feed.tokens import TokenKeeper

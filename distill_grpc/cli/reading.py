@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.padding import Padding
 
-from distill_grpc.cli import following, showing, zones
+from distill_grpc.cli import showing, streams, zones
 from distill_grpc.cli.failure import Failure
 from distill_grpc.cli.options import Json, Token, Url, ask, print_json, run
 from distill_grpc.cli.showing import console, count, plain, when
@@ -93,7 +93,7 @@ def search(
     if everything:
         if facets:
             raise Failure("--facets cannot be had with --all", exit_code=2)
-        run(url, token, lambda client: following.search_all(client, body, as_json=as_json))
+        run(url, token, lambda client: streams.search_all(client, body, as_json=as_json))
         return
     body |= {"limit": limit, "facets": facets}
     ask(
@@ -120,7 +120,7 @@ def ask_items(
     if as_json:
         print_json(run(url, token, lambda client: client.call("POST", "/content/ask", body=body)))
     else:
-        run(url, token, lambda client: following.answer(client, body))
+        run(url, token, lambda client: streams.answer(client, body))
 
 
 def digest(

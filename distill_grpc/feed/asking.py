@@ -12,10 +12,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import blending, fusion, reading
+from distill_grpc.feed import hybrid_search, rank_fusion, reading
 from distill_grpc.feed.documents import document
-from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.preferring import Taste
+from distill_grpc.feed.query_embedding import NOTHING, Seeker, Sought
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
@@ -128,8 +128,10 @@ async def _find(
     """What may hold the answer, likeliest first, and which of it is near in meaning."""
     if not filters.query and sought.meaning is None:
         return [], ()
-    walk, others, near = await blending.begin(connection, user_id, filters, sought, any_word=True)
-    rows, _, _ = fusion.merge(walk, others, near, filters.limit)
+    walk, others, near = await hybrid_search.begin(
+        connection, user_id, filters, sought, any_word=True
+    )
+    rows, _, _ = rank_fusion.merge(walk, others, near, filters.limit)
     return rows, walk.near
 
 

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.errors import invalid_argument
-from distill_grpc.feed import asking, periods, reading, walking
+from distill_grpc.feed import asking, periods, reading, search_stream
 from distill_grpc.feed.conversion import fill_item, item_key, set_about, set_facets, set_listing
 from distill_grpc.feed.digesting import Digester, Spender, cited
-from distill_grpc.feed.meaning import NOTHING, Seeker, Sought
 from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.feed.query_embedding import NOTHING, Seeker, Sought
 from distill_grpc.llm.base import Document, Statement
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -92,7 +92,7 @@ class ContentServicer:
     async def search_stream(self, request: pb.SearchStreamRequest, call: Call) -> pb.SearchEvent:
         """See the contract."""
         wanted, now = _searched(request), clock.utc_now()
-        pages = walking.pages(
+        pages = search_stream.pages(
             self.reads,
             self.tokens,
             call.caller.user_id,

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc import clock
 from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
-from distill_grpc.feed import blending, freshness, ingesting, search_query, tagging
+from distill_grpc.feed import freshness, hybrid_search, ingesting, search_query, tagging
 from distill_grpc.feed.freshness import Freshness
-from distill_grpc.feed.meaning import NOTHING, Sought
 from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.feed.query_embedding import NOTHING, Sought
 from distill_grpc.feed.store import item_lists, standing
 
 
@@ -139,8 +139,8 @@ async def search(
     fresh = await get_freshness(connection, user_id, now, filters.since)
     searched = filters.query is not None
     near: Sequence[UUID] = ()
-    if searched and (sought.meaning is not None or blending.is_blended(position)):
-        page, last, near = await blending.list_page(
+    if searched and (sought.meaning is not None or hybrid_search.is_blended(position)):
+        page, last, near = await hybrid_search.list_page(
             connection, user_id, filters, sought, demands=query.demands, position=position
         )
     else:

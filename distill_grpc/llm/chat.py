@@ -21,7 +21,7 @@ import structlog
 
 from distill_grpc.llm.answer_json import read_whole
 from distill_grpc.llm.base import Usage
-from distill_grpc.llm.growing import Broken, Heard, follow
+from distill_grpc.llm.chat_stream import Broken, Heard, follow
 
 log = structlog.get_logger()
 

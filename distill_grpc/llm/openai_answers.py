@@ -30,7 +30,7 @@ from distill_grpc.llm.chat import Chat, ChatFailed, Reply
 from distill_grpc.llm.grounding import Ground
 from distill_grpc.llm.injection import addresses_a_model
 from distill_grpc.llm.paid import paid
-from distill_grpc.llm.pieces import SentenceReader
+from distill_grpc.llm.partial_json import SentenceReader
 from distill_grpc.llm.reading import Reading, sentences_of
 from distill_grpc.llm.wording import cut
 

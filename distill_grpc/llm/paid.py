@@ -8,7 +8,7 @@ from typing import Any
 
 from distill_grpc.llm.base import Purse, Usage
 from distill_grpc.llm.chat import Chat, ChatFailed, ChatRefused, Reply
-from distill_grpc.llm.growing import Heard
+from distill_grpc.llm.chat_stream import Heard
 
 
 async def paid(

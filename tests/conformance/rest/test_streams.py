@@ -12,7 +12,7 @@ import pytest
 
 from distill_grpc import clock
 from distill_grpc.db.engine import create_engine
-from distill_grpc.feed import walking
+from distill_grpc.feed import search_stream
 from distill_grpc.feed.conversion import item_key
 from distill_grpc.feed.ingesting import item_id
 from distill_grpc.feed.page_tokens import PageTokens
@@ -150,13 +150,13 @@ def key(number: int) -> str:
 async def test_an_item_that_sinks_while_it_is_read_comes_once(
     idle: Service, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walking, "PAGE", 2)
+    monkeypatch.setattr(search_stream, "PAGE", 2)
     await watch(idle, user)
     contents = [f"{'A story. ' * (9 - n)} Number {n} of them." for n in range(8)]
     ids = await store(idle, user, *(story(n, content=text) for n, text in enumerate(contents)))
     engine = create_engine(idle.settings.database_url or "", pool_size=1)
     found: list[str] = []
-    pages = walking.pages(
+    pages = search_stream.pages(
         engine,
         PageTokens(b"k" * 32),
         user,
@@ -177,7 +177,7 @@ async def test_an_item_that_sinks_while_it_is_read_comes_once(
 async def test_past_its_bound_a_stream_says_how_to_go_on(
     idle: Service, crowded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walking, "MOST", 2_000)
+    monkeypatch.setattr(search_stream, "MOST", 2_000)
     wanted: dict[str, Json] = {"query": "story"}
     found: list[str] = []
     sizes = []

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from distill_grpc.feed import embedding, preferring, retention
+from distill_grpc.feed import item_embedding, preferring, retention
 from distill_grpc.feed.digesting import Digester, Spender
-from distill_grpc.feed.embedding import ItemEmbedder
-from distill_grpc.feed.meaning import Seeker
+from distill_grpc.feed.item_embedding import ItemEmbedder
 from distill_grpc.feed.periods import period
+from distill_grpc.feed.query_embedding import Seeker
 from distill_grpc.feed.store import embedding_states as states
 from distill_grpc.feed.store import embeddings as store
 from distill_grpc.llm.embedding import Embedder
@@ -211,7 +211,7 @@ async def test_a_server_that_changes_its_size_all_the_time_is_left_alone_at_last
 
     server.mind = fickle
     await watched(world)
-    await collected(world, *(f"Text {n}." for n in range(embedding.BATCH + 1)))
+    await collected(world, *(f"Text {n}." for n in range(item_embedding.BATCH + 1)))
     await work(world)
     assert len(server.requests) < 8
     assert (await state(world)).due_at > world.now()
@@ -225,7 +225,7 @@ async def test_items_take_half_of_the_budget_and_wait_for_tomorrow(
     await collected(world, *(f"{n} {'text ' * 40}" for n in range(40)))
     await work(world, limit)
     spent, reserved = await usage(world)
-    assert 0 < spent <= limit * embedding.SHARE
+    assert 0 < spent <= limit * item_embedding.SHARE
     assert reserved == 0
     assert spent == server.counted
     some = len(await embedded(world))
@@ -314,7 +314,7 @@ async def test_a_worker_that_dies_anywhere_is_replaced_and_nothing_is_asked_for_
     where: str,
     when: str,
 ) -> None:
-    monkeypatch.setattr(embedding, "BATCH", 2)
+    monkeypatch.setattr(item_embedding, "BATCH", 2)
     await watched(world)
     await collected(world, *(f"Text {n}." for n in range(5)))
     owner = states if where in {"hold", "release"} else store
@@ -335,7 +335,7 @@ async def test_a_worker_that_dies_anywhere_is_replaced_and_nothing_is_asked_for_
         await work(world)
     monkeypatch.setattr(owner, where, real)
     assert await work(world) == 0  # the claim holds for a while
-    world.ahead = embedding.LEASE + timedelta(seconds=1)
+    world.ahead = item_embedding.LEASE + timedelta(seconds=1)
     assert await work(world) == 1
     assert len(await embedded(world)) == 5
     assert (await state(world)).due_at is None
@@ -350,9 +350,9 @@ async def test_a_claim_that_another_took_over_does_nothing_more(
     await watched(world)
     await collected(world, "A bridge.")
     async with world.engine.begin() as connection:
-        first = await states.claim_due(connection, world.now(), embedding.LEASE)
+        first = await states.claim_due(connection, world.now(), item_embedding.LEASE)
     assert first is not None
-    world.ahead = embedding.LEASE + timedelta(seconds=1)
+    world.ahead = item_embedding.LEASE + timedelta(seconds=1)
     await work(world)
     await job(world).take_turn(USER, first.attempt)
     assert len(server.requests) == 1
@@ -430,8 +430,8 @@ async def test_who_does_not_watch_is_not_embedded(
 async def test_a_user_with_very_many_items_lets_others_have_their_turn(
     world: World, embedder: Embedder, server: EmbeddingsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "BATCH", 1)
-    monkeypatch.setattr(embedding, "TURN", 2)
+    monkeypatch.setattr(item_embedding, "BATCH", 1)
+    monkeypatch.setattr(item_embedding, "TURN", 2)
     await watched(world, "user_1")
     await collected(world, *(f"Text {n}." for n in range(5)), user="user_1")
     await watched(world, "user_2")
@@ -489,7 +489,7 @@ async def test_a_claim_is_kept_while_the_model_takes_its_time(
         await asyncio.sleep(1.5)
         return await honest(server, body)
 
-    monkeypatch.setattr(embedding, "LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr(item_embedding, "LEASE", timedelta(seconds=0.6))
     server.mind = slow
     await watched(world)
     await collected(world, "A bridge.")

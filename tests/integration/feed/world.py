@@ -19,9 +19,9 @@ from distill_grpc.auth import Caller
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
-from distill_grpc.feed.meaning import Seeker
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
+from distill_grpc.feed.query_embedding import Seeker
 from distill_grpc.feed.sealing import Vault
 from distill_grpc.feed.store import connections, runs, watches
 from distill_grpc.feed.tokens import TokenKeeper

@@ -12,7 +12,7 @@ import pytest
 from purses import MemoryPurse
 
 from distill_grpc.llm.embedding import Embedded, Embedder, EmbeddingFailed
-from distill_grpc.llm.fitting import Fitting
+from distill_grpc.llm.embedding_batches import Fitting
 from tests.servers.embeddings import (
     DIMENSIONS,
     FAULTS,

@@ -18,7 +18,7 @@ from distill_grpc.llm.base import Document, Statement
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.material import read_answer
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
-from distill_grpc.llm.pieces import SentenceReader
+from distill_grpc.llm.partial_json import SentenceReader
 from tests.servers.openai import (
     FOREIGN_TEXT,
     KEY,

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
 from distill_grpc.feed import reading
-from distill_grpc.feed.meaning import NOTHING, Sought
 from distill_grpc.feed.page_tokens import PageTokens
+from distill_grpc.feed.query_embedding import NOTHING, Sought
 
 PAGE = 500  # items that are read at once
 MOST = 10_000  # items of a stream: what matches is ranked anew for each page

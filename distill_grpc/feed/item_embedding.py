@@ -29,7 +29,7 @@ from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import embedding_states, embeddings, preferences
 from distill_grpc.feed.store.embeddings import Text
 from distill_grpc.llm.embedding import Embedder, EmbeddingFailed
-from distill_grpc.llm.fitting import Fitting
+from distill_grpc.llm.embedding_batches import Fitting
 
 log = structlog.get_logger()
 

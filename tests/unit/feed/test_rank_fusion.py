@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_grpc.feed import fusion
+from distill_grpc.feed import rank_fusion
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Lists:
     words: list[int]
     near: list[int]
 
-    def begin(self) -> fusion.Walk:
+    def begin(self) -> rank_fusion.Walk:
         places = {UUID(int=n): place for place, n in enumerate(self.words, 1) if n in self.near}
-        return fusion.fuse(ids(*self.near), places)
+        return rank_fusion.fuse(ids(*self.near), places)
 
     def page(
-        self, walk: fusion.Walk, last: int | None, limit: int
-    ) -> tuple[list[int], int | None, fusion.Walk | None]:
+        self, walk: rank_fusion.Walk, last: int | None, limit: int
+    ) -> tuple[list[int], int | None, rank_fusion.Walk | None]:
         """A page, as the database gives it: what words find goes on behind `last`."""
         others = [n for n in self.words if UUID(int=n) not in walk.near]
         if last is not None:
@@ -55,7 +55,7 @@ class Lists:
             others = [n for n in others if order[n] > order[last]]
         near = {id_: row(id_.int) for id_ in walk.left if id_.int in self.near}
         told = [row(n) for n in others[: limit + 1]]
-        page, count, following = fusion.merge(walk, told, near, limit)
+        page, count, following = rank_fusion.merge(walk, told, near, limit)
         return numbers(page), told[count - 1].id.int if count else last, following
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ def scores(lists: Lists) -> dict[int, Fraction]:
     found: dict[int, Fraction] = {}
     for one in (lists.words, lists.near):
         for place, number in enumerate(one, 1):
-            found[number] = found.get(number, Fraction(0)) + Fraction(1, fusion.K + place)
+            found[number] = found.get(number, Fraction(0)) + Fraction(1, rank_fusion.K + place)
     return found
 
 
@@ -82,13 +82,13 @@ LIMITS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 def test_a_walk_tells_everything_once_in_the_order_of_the_scores(
     lists: Lists, limits: list[int]
 ) -> None:
-    walk: fusion.Walk | None = lists.begin()
+    walk: rank_fusion.Walk | None = lists.begin()
     told: list[int] = []
     last, pages = None, 0
     while walk is not None:
         limit = limits[pages % len(limits)]
         # As a token keeps it.
-        walk = fusion.from_token(orjson.loads(orjson.dumps(fusion.to_token(walk))))
+        walk = rank_fusion.from_token(orjson.loads(orjson.dumps(rank_fusion.to_token(walk))))
         page, last, walk = lists.page(walk, last, limit)
         assert len(page) == limit or walk is None
         told += page
@@ -103,7 +103,7 @@ def test_what_stays_is_told_once_whatever_comes_and_goes_between_two_pages(
     lists: Lists, limits: list[int], data: st.DataObject
 ) -> None:
     known = set(lists.words) | set(lists.near)
-    walk: fusion.Walk | None = lists.begin()
+    walk: rank_fusion.Walk | None = lists.begin()
     told: list[int] = []
     last, pages, came = None, 0, 1000
     while walk is not None:
@@ -150,4 +150,4 @@ def test_scores_of_both_lists_are_added(
 
 
 def test_a_token_without_a_walk_is_an_empty_one() -> None:
-    assert fusion.from_token({"rank": 0.5}) == fusion.Walk()
+    assert rank_fusion.from_token({"rank": 0.5}) == rank_fusion.Walk()

@@ -1,4 +1,4 @@
-"""Pages of a search by words and by meaning. See `fusion.py` for how the two become one list."""
+"""Pages of a search by words and by meaning. See `rank_fusion.py` for how the two become one list."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from distill_grpc.feed import fusion
-from distill_grpc.feed.meaning import NEAREST, Sought
-from distill_grpc.feed.store import item_lists, nearness
+from distill_grpc.feed import rank_fusion
+from distill_grpc.feed.query_embedding import NEAREST, Sought
+from distill_grpc.feed.store import item_lists, vector_search
 from distill_grpc.feed.store.item_lists import Filters, ItemRow
 
 Position = Mapping[str, Any]
@@ -38,13 +38,13 @@ async def list_page(
     if position is None:
         walk, found, near = await begin(connection, user_id, filters, sought, demands=demands)
     else:
-        walk = fusion.from_token(position)
+        walk = rank_fusion.from_token(position)
         others = replace(filters, without=walk.near)
         if position["id"] is not None:
             others.after = (float(position["rank"]), UUID(position["id"]))
         found = await item_lists.search_items(connection, user_id, others)
-        near = await nearness.list_items(connection, user_id, walk.left)
-    page, told, following = fusion.merge(walk, found, near, filters.limit)
+        near = await vector_search.list_items(connection, user_id, walk.left)
+    page, told, following = rank_fusion.merge(walk, found, near, filters.limit)
     if following is None:
         return page, None, walk.near
     last: dict[str, Any] = {"rank": None, "id": None}
@@ -52,7 +52,7 @@ async def list_page(
         last = {"rank": found[told - 1].rank, "id": str(found[told - 1].id)}
     elif position is not None:
         last = {"rank": position["rank"], "id": position["id"]}
-    return page, last | fusion.to_token(following), walk.near
+    return page, last | rank_fusion.to_token(following), walk.near
 
 
 async def begin(
@@ -63,14 +63,14 @@ async def begin(
     *,
     demands: str = "",
     any_word: bool = False,
-) -> tuple[fusion.Walk, list[ItemRow], dict[UUID, ItemRow]]:
+) -> tuple[rank_fusion.Walk, list[ItemRow], dict[UUID, ItemRow]]:
     """The walk's beginning, the first that only words find, and what is near; for `fusion.merge`.
 
     See `search_items` for `any_word`.
     """
     nearest = []
     if sought.meaning is not None:
-        nearest = await nearness.list_nearest(
+        nearest = await vector_search.list_nearest(
             connection,
             user_id,
             filters,
@@ -81,14 +81,14 @@ async def begin(
         )
     if not nearest:
         found = await item_lists.search_items(connection, user_id, filters, any_word=any_word)
-        return fusion.Walk(), found, {}
-    placed = await nearness.search_with_places(
+        return rank_fusion.Walk(), found, {}
+    placed = await vector_search.search_with_places(
         connection, user_id, filters, nearest, any_word=any_word
     )
     near = {row.id: row for row, _ in placed if row.id in nearest}
-    walk = fusion.fuse(nearest, {row.id: place for row, place in placed if row.id in near})
+    walk = rank_fusion.fuse(nearest, {row.id: place for row, place in placed if row.id in near})
     others = [row for row, _ in placed if row.id not in near]
-    near |= await nearness.list_items(
+    near |= await vector_search.list_items(
         connection, user_id, [id_ for id_ in nearest if id_ not in near]
     )
     return walk, others, near
