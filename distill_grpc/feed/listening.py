@@ -62,6 +62,8 @@ class Listener:
             for name, source in self.sources.items()
             if (hints := hints_of(source)) is not None
         }
+        if not telling:
+            return
         self._listening = {a: task for a, task in self._listening.items() if not task.done()}
         async with self.engine.begin() as connection:
             kept = await listeners.keep(
