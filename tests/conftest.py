@@ -15,6 +15,7 @@ from distill_grpc.db.embedded import EmbeddedPostgres
 from distill_grpc.db.engine import create_engine
 from distill_grpc.db.migrate import migrate
 from tests.databases import fresh_database
+from tests.servers.ports import held_ports
 from tests.service import Service, start_service
 
 
@@ -46,6 +47,13 @@ def database_url(postgres: str) -> Iterator[str]:
     """A fresh, migrated database."""
     with fresh_database(postgres) as address:
         yield address
+
+
+@pytest.fixture
+def unused_port() -> Iterator[int]:
+    """A port at which nobody listens, unless the test does."""
+    with held_ports(1) as (port,):
+        yield port
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from distill_grpc.cli.failure import Failure
 
@@ -15,7 +17,22 @@ def split(address: str) -> tuple[str, int]:
 
 
 def claim(address: str, variable: str) -> str:
-    """The address, which is free; port 0 becomes one that is. `Failure` where it is not.
+    """The address, which is free; port 0 becomes one that is. `Failure` where it is not."""
+    return claim_all({variable: address})[variable]
+
+
+def claim_all(addresses: Mapping[str, str]) -> dict[str, str]:
+    """The address of each variable as `claim` gives it; two port 0 become two different ones."""
+    with ExitStack() as held:
+        return {
+            variable: held.enter_context(_bound(address, variable))
+            for variable, address in addresses.items()
+        }
+
+
+@contextmanager
+def _bound(address: str, variable: str) -> Iterator[str]:
+    """Holds the address, so that the system draws its port for nobody else.
 
     Bound without SO_REUSEPORT: with it, two instances would silently share their callers.
     """
@@ -33,8 +50,7 @@ def claim(address: str, variable: str) -> str:
             probe.bind(target)
         except OSError as error:
             raise Failure(_why(error, address, variable)) from None
-        taken = int(probe.getsockname()[1])
-    return f"{address.rpartition(':')[0]}:{taken}"
+        yield f"{address.rpartition(':')[0]}:{probe.getsockname()[1]}"
 
 
 def _why(error: OSError, address: str, variable: str) -> str:

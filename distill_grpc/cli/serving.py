@@ -42,13 +42,18 @@ async def serve(settings: Settings) -> int:
     on_signals(ask, insist=kill.set)
     # A second one is told so, rather than that its port is taken.
     alone.refuse_second(settings.data_dir)
-    http = ports.claim(settings.http_address, "DISTILL_HTTP_ADDRESS")
-    grpc = ports.claim(settings.grpc_address, "DISTILL_GRPC_ADDRESS")
-    if http == grpc:
+    wanted = settings.http_address
+    if wanted == settings.grpc_address and ports.split(wanted)[1] != 0:
         raise Failure(
-            f"DISTILL_HTTP_ADDRESS and DISTILL_GRPC_ADDRESS must differ (both are {http})",
+            f"DISTILL_HTTP_ADDRESS and DISTILL_GRPC_ADDRESS must differ (both are {wanted})",
             exit_code=2,
         )
+    http, grpc = ports.claim_all(
+        {
+            "DISTILL_HTTP_ADDRESS": settings.http_address,
+            "DISTILL_GRPC_ADDRESS": settings.grpc_address,
+        }
+    ).values()
     settings = settings.model_copy(update={"http_address": http, "grpc_address": grpc})
     with alone.only_one(settings.data_dir):
         await _check(settings)

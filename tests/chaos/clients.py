@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ import aiohttp
 
 from distill_grpc.auth import LocalIssuer
 from tests.chaos.arena import Arena
+from tests.servers.ports import held_ports
 
 # What they ask, in turn: method, path and body.
 CALLS = (
@@ -52,48 +52,48 @@ class Tally:
 @asynccontextmanager
 async def node(world: Arena, database_url: str | None = None) -> AsyncIterator[str]:
     """Core and facade as one process of the production; yields the address of the facade."""
-    ports = [_free_port(), _free_port()]
-    log = (world.folder / "node.log").open("wb")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "distill_grpc",
-        "node",
-        env={
-            **os.environ,
-            "DISTILL_DATABASE_URL": database_url or world.database_url,
-            "DISTILL_DATA_DIR": str(world.folder),
-            "DISTILL_HTTP_ADDRESS": f"127.0.0.1:{ports[0]}",
-            "DISTILL_GRPC_ADDRESS": f"127.0.0.1:{ports[1]}",
-            "DISTILL_API_CALLS_PER_MINUTE": "1000000",
-            "DISTILL_LOG_FORMAT": "json",
-            "DISTILL_LOG_LEVEL": "debug",
-            "DISTILL_SOURCES": "rss",
-        },
-        cwd=Path(__file__).parents[2],
-        stderr=log,
-        stdout=log,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{ports[0]}"
-    try:
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
-            while True:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{address}/health"):
-                        break
-                await asyncio.sleep(0.1)
-        yield address
-        assert process.returncode is None, f"the node ended with {process.returncode}"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), 15)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        log.close()
+    with held_ports(2) as ports:
+        log = (world.folder / "node.log").open("wb")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "distill_grpc",
+            "node",
+            env={
+                **os.environ,
+                "DISTILL_DATABASE_URL": database_url or world.database_url,
+                "DISTILL_DATA_DIR": str(world.folder),
+                "DISTILL_HTTP_ADDRESS": f"127.0.0.1:{ports[0]}",
+                "DISTILL_GRPC_ADDRESS": f"127.0.0.1:{ports[1]}",
+                "DISTILL_API_CALLS_PER_MINUTE": "1000000",
+                "DISTILL_LOG_FORMAT": "json",
+                "DISTILL_LOG_LEVEL": "debug",
+                "DISTILL_SOURCES": "rss",
+            },
+            cwd=Path(__file__).parents[2],
+            stderr=log,
+            stdout=log,
+            start_new_session=True,
+        )
+        address = f"http://127.0.0.1:{ports[0]}"
+        try:
+            async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+                while True:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(f"{address}/health"):
+                            break
+                    await asyncio.sleep(0.1)
+            yield address
+            assert process.returncode is None, f"the node ended with {process.returncode}"
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), 15)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+            log.close()
 
 
 @asynccontextmanager
@@ -175,9 +175,3 @@ def _judge(
     for other in world.users:
         if other != user and f"T-{other}-" in text:
             tally.wrong.append(f"{call}: {user} sees what belongs to {other}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,6 +15,8 @@ from typing import Any
 
 import aiohttp
 import yaml
+
+from tests.servers.ports import held_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = ROOT / "deploy" / "envoy.yaml"
@@ -29,17 +30,6 @@ async def until(happened: Callable[[], Awaitable[bool]], *, timeout: float) -> N
     async with asyncio.timeout(timeout):
         while not await happened():
             await asyncio.sleep(0.1)
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody uses."""
-    probes = [socket.socket() for _ in range(number)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class Role:
@@ -90,10 +80,11 @@ class Role:
 class Envoy:
     """Envoy with the configuration of `deploy/`, but for its addresses and the health interval."""
 
-    def __init__(self, folder: Path, backends: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, folder: Path, backends: Mapping[str, Sequence[int]], *, port: int, admin: int
+    ) -> None:
         self._folder = folder
         self._backends = backends
-        port, admin = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         self._admin = f"http://127.0.0.1:{admin}"
         self._configuration = self._adapted(port, admin)
@@ -159,7 +150,22 @@ class Envoy:
 @asynccontextmanager
 async def fleet(database_url: str, folder: Path) -> AsyncIterator[tuple[list[Role], Envoy]]:
     """Two cores, two facades, two workers and Envoy, all ready."""
-    cores, facades = free_ports(2), free_ports(2)
+    with held_ports(6) as ports:
+        cores, facades, (port, admin) = ports[:2], ports[2:4], ports[4:]
+        roles = _roles(database_url, folder, cores, facades)
+        envoy = Envoy(folder, {"core": cores, "facade": facades}, port=port, admin=admin)
+        try:
+            await asyncio.gather(*(role.start() for role in roles))
+            await envoy.start()
+            yield roles, envoy
+        finally:
+            await envoy.stop()
+            await asyncio.gather(*(role.kill() for role in roles))
+
+
+def _roles(
+    database_url: str, folder: Path, cores: Sequence[int], facades: Sequence[int]
+) -> list[Role]:
     common = {
         "DATABASE_URL": database_url,
         "DATA_DIR": str(folder / "data"),
@@ -169,7 +175,7 @@ async def fleet(database_url: str, folder: Path) -> AsyncIterator[tuple[list[Rol
         "LOG_FORMAT": "json",
     }
     addresses = ",".join(f"127.0.0.1:{port}" for port in cores)
-    roles = [
+    return [
         *(
             Role(f"core-{port}", folder, "core", GRPC_ADDRESS=f"127.0.0.1:{port}", **common)
             for port in cores
@@ -183,11 +189,3 @@ async def fleet(database_url: str, folder: Path) -> AsyncIterator[tuple[list[Rol
         ),
         *(Role(f"worker-{number}", folder, "worker", **common) for number in (1, 2)),
     ]  # fmt: skip
-    envoy = Envoy(folder, {"core": cores, "facade": facades})
-    try:
-        await asyncio.gather(*(role.start() for role in roles))
-        await envoy.start()
-        yield roles, envoy
-    finally:
-        await envoy.stop()
-        await asyncio.gather(*(role.kill() for role in roles))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from distill_grpc import app
@@ -24,10 +23,9 @@ async def as_user(who: Person, method: str, path: str, json: object = None) -> A
 
 
 async def test_the_posts_of_a_creator_reach_the_reader_in_recent_and_in_the_digest(
-    database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path, unused_port: int
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{unused_port}"
     async with start_service(
         database_url,
         tmp_path,

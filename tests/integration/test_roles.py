@@ -48,13 +48,6 @@ def taken() -> Iterator[str]:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
 def empty_database(database_url: str) -> Iterator[str]:
     """A database that nothing was done with."""
     url = make_url(database_url)

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.servers.optional import program
+from tests.servers.ports import held_ports
 
 PASSWORD = "test"
 AT_ONCE = 10  # connections that a user may have
@@ -117,12 +118,14 @@ def running() -> Iterator[Dovecot]:
     """Dovecot in a folder of its own; skips or fails where it is not installed."""
     binary = program("dovecot", of="dovecot")
     # Short, because sockets lie in it, and not below a folder that only we may enter.
-    with tempfile.TemporaryDirectory(prefix="dovecot-") as folder:
-        yield from _running(Path(folder), binary)
+    with (
+        tempfile.TemporaryDirectory(prefix="dovecot-") as folder,
+        held_ports(2) as (port, tls_port),
+    ):
+        yield from _running(Path(folder), binary, port, tls_port)
 
 
-def _running(root: Path, binary: str) -> Iterator[Dovecot]:
-    port, tls_port = _free_ports(2)
+def _running(root: Path, binary: str, port: int, tls_port: int) -> Iterator[Dovecot]:
     for name in ("run", "state", "mail", "log"):
         (root / name).mkdir(parents=True)
     _certificates(root)
@@ -245,14 +248,6 @@ def _certificates(root: Path) -> None:
             serialization.NoEncryption(),
         )
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
 
 
 def _pid(path: Path) -> int:

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers.optional import program
+from tests.servers.ports import held_ports
 
 STARTS_WITHIN = 90.0  # seconds, on a busy machine
 
@@ -20,10 +21,10 @@ STARTS_WITHIN = 90.0  # seconds, on a busy machine
 class RabbitMQ:
     """A running broker."""
 
-    def __init__(self, server: str, folder: Path) -> None:
+    def __init__(self, server: str, folder: Path, ports: Sequence[int]) -> None:
         self._server = server
         self._folder = folder
-        self.port, self._distribution, self._epmd = _free_ports(3)
+        self.port, self._distribution, self._epmd = ports
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd_process: subprocess.Popen[bytes] | None = None
 
@@ -100,12 +101,13 @@ def rabbitmq(folder: Path) -> Iterator[RabbitMQ]:
     # The script behind Debian's wrapper, which only root may start.
     found = "/usr/lib/rabbitmq/bin/rabbitmq-server"
     server = found if Path(found).exists() else program("rabbitmq-server", of="rabbitmq")
-    broker = RabbitMQ(server, folder)
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.stop()
+    with held_ports(3) as ports:
+        broker = RabbitMQ(server, folder, ports)
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.stop()
 
 
 def _epmd() -> str:
@@ -113,14 +115,6 @@ def _epmd() -> str:
     if found is None:
         raise RuntimeError("epmd, which belongs to Erlang, is not installed")
     return found
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _listens(port: int) -> bool:

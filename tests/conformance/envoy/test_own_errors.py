@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
@@ -129,13 +128,6 @@ async def test_without_a_core_the_door_says_so(unused_port: int) -> None:
         simulated = {"X-Distill-Simulate": "unavailable"}
         assert (await envoy.ask("GET", "/health", headers=simulated)).json["error"] == "unavailable"
         assert (await envoy.ask("GET", "/openapi.json")).status == 200
-
-
-@pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_answers_are_compressed_where_the_client_wants_it(envoy: Asked) -> None:

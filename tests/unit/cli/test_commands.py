@@ -150,6 +150,19 @@ def test_serve_refuses_a_wrong_setting_once_before_it_starts_anything(
     assert not (home / ".distill" / "postgres").exists()
 
 
+def test_serve_refuses_one_address_for_both_doors(
+    distill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISTILL_HTTP_ADDRESS", "DISTILL_GRPC_ADDRESS"):
+        monkeypatch.setenv(name, "127.0.0.1:8080")
+    told = distill("serve")
+    assert told.code == 2
+    assert told.err == (
+        "distill: DISTILL_HTTP_ADDRESS and DISTILL_GRPC_ADDRESS must differ "
+        "(both are 127.0.0.1:8080)\n"
+    )
+
+
 def test_a_second_serve_in_a_data_directory_is_refused(distill: Run, home: Path) -> None:
     with alone.only_one(home / ".distill"):
         told = distill("serve")
@@ -240,6 +253,14 @@ def test_a_free_port_is_claimed_and_zero_becomes_one() -> None:
     address = ports.claim("127.0.0.1:0", "DISTILL_HTTP_ADDRESS")
     assert int(address.rpartition(":")[2]) > 0
     assert ports.claim(address, "DISTILL_HTTP_ADDRESS") == address
+
+
+def test_two_ports_that_are_drawn_at_once_differ() -> None:
+    names = "DISTILL_HTTP_ADDRESS", "DISTILL_GRPC_ADDRESS"
+    # More draws than the system has ports for: only what is held is never drawn again.
+    for _ in range(20_000):
+        drawn = ports.claim_all(dict.fromkeys(names, "127.0.0.1:0"))
+        assert len(set(drawn.values())) == 2
 
 
 def test_a_port_that_another_instance_would_share_is_refused() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,18 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.servers.optional import program
+from tests.servers.ports import held_ports
 
 
 class RedisServer:
     """A real Redis without persistence, which tests may stop and start again on the same port."""
 
-    def __init__(self, binary: str, directory: Path) -> None:
+    def __init__(self, binary: str, directory: Path, port: int) -> None:
         self._binary = binary
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = port
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def launch(self) -> None:
@@ -52,7 +50,9 @@ class RedisServer:
 
 @pytest.fixture
 async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    server = RedisServer(program("redis-server", of="redis"), tmp_path)
-    await server.start()
-    yield server
-    server.stop()
+    binary = program("redis-server", of="redis")
+    with held_ports(1) as (port,):
+        server = RedisServer(binary, tmp_path, port)
+        await server.start()
+        yield server
+        server.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -199,13 +198,6 @@ async def test_another_service_on_the_port_is_an_outage(unused_port: int, fleet:
     assert limiter.degraded is not None
     server.close()
     await server.wait_closed()
-
-
-@pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_wrong_address_is_a_value_error() -> None:

@@ -101,13 +101,13 @@ async def test_a_redirect_is_checked_at_every_hop(serve, canary: Server, client:
 
 
 async def test_a_name_that_changes_its_address_gains_nothing(
-    serve, client: HttpClient, names: Names
+    serve, client: HttpClient, names: Names, unused_port: int
 ):
     async def script(exchange: Exchange) -> None:
         await exchange.answer("public", headers=["Connection: close"])
 
-    server = await serve(script)
-    canary = await serve(leak, hosts=PRIVATE, port=server.port)
+    server = await serve(script, port=unused_port)
+    canary = await serve(leak, hosts=PRIVATE, port=unused_port)
     names.set("rebind.test", [PUBLIC], [PRIVATE[0]])
     assert (await client.get(server.url(host="rebind.test"))).body == b"public"
     assert names.asked == ["rebind.test"]  # one lookup: what was checked is what was connected to
@@ -116,13 +116,13 @@ async def test_a_name_that_changes_its_address_gains_nothing(
 
 
 async def test_a_name_that_alternates_never_reaches_the_private_side(
-    serve, client: HttpClient, names: Names
+    serve, client: HttpClient, names: Names, unused_port: int
 ):
     async def script(exchange: Exchange) -> None:
         await exchange.answer("public", headers=["Connection: close"])
 
-    server = await serve(script)
-    canary = await serve(leak, hosts=PRIVATE, port=server.port)
+    server = await serve(script, port=unused_port)
+    canary = await serve(leak, hosts=PRIVATE, port=unused_port)
     for number in range(20):
         name = f"flip{number}.test"
         names.set(name, *([[PUBLIC], [PRIVATE[0]], [PUBLIC, PRIVATE[0]]] * 2))
@@ -133,12 +133,14 @@ async def test_a_name_that_alternates_never_reaches_the_private_side(
     assert canary.connections == 0
 
 
-async def test_an_open_connection_serves_its_own_name_only(serve, client: HttpClient, names: Names):
+async def test_an_open_connection_serves_its_own_name_only(
+    serve, client: HttpClient, names: Names, unused_port: int
+):
     async def script(exchange: Exchange) -> None:
         await exchange.answer(exchange.headers["host"])
 
-    server = await serve(script)
-    canary = await serve(leak, hosts=PRIVATE, port=server.port)
+    server = await serve(script, port=unused_port)
+    canary = await serve(leak, hosts=PRIVATE, port=unused_port)
     names.set("private.test", [PRIVATE[0]])
     for _ in range(2):
         await client.get(server.url(host="public.test"))
