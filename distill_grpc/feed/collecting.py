@@ -162,7 +162,9 @@ class Collector:
             if watch is not None and watch.unwatched_at is None:
                 next_sync = watch.next_sync_at
                 if _collects(run.types):  # summaries alone make nothing later
-                    next_sync = await self._next_sync(connection, watch, verdicts, own, now)
+                    next_sync = await self._next_sync(
+                        connection, watch, verdicts, own, began=run.started_at, now=now
+                    )
                 await watches.update_watch(
                     connection,
                     run.user_id,
@@ -180,6 +182,8 @@ class Collector:
         watch: Row[Any],
         verdicts: list[Verdict],
         own: Mapping[str, Row[Any]] | None,
+        *,
+        began: datetime,
         now: datetime,
     ) -> datetime:
         there = await connections.list_connections(connection, watch.user_id)
@@ -194,11 +198,19 @@ class Collector:
         if _is_pushed(ours, parts, now):
             return clock.whole_seconds(now + SPACING)  # something was pushed while it was read
         waits = [_latest(row.next_attempt_at, row.retry_at) for row in parts if not row.permanent]
-        return clock.whole_seconds(
-            scheduling.schedule_next(
-                timedelta(seconds=watch.sync_interval), waits, now, jitter=random.uniform(-1, 1)
-            )
+        due = scheduling.schedule_next(
+            timedelta(seconds=watch.sync_interval),
+            waits,
+            now,
+            jitter=random.uniform(-1, 1),
+            named=[
+                max(row.retry_at, row.next_attempt_at or now)
+                for row in (*ours, *parts)
+                # What was told before this run did not keep it from being read.
+                if row.retry_at is not None and row.retry_at > began and not row.permanent
+            ],
         )
+        return clock.seconds_up(due)
 
     async def _release(self, run: Row[Any]) -> None:
         async with self.engine.begin() as connection:

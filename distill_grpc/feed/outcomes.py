@@ -127,7 +127,7 @@ def failed_state(
         "failures": failures,
         "retry_at": failure.retry_at,
         "next_attempt_at": scheduling.next_after_failure(
-            interval, failures=failures, now=now, jitter=jitter
+            interval, failures=failures, now=now, jitter=jitter, retry_at=failure.retry_at
         ),
     }
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 LONGEST = timedelta(hours=24)
+# How much longer than told a part waits whose platform says so a second time in a row; then it doubles.
+INSISTING = timedelta(minutes=1)
 # Reads without news before a part is read less often, and how much less at the most.
 QUIET_READS = 3
 SLOWEST = 4
@@ -26,19 +28,26 @@ class PartTimes:
 
 
 def schedule_next(
-    interval: timedelta, parts: Iterable[datetime | None], now: datetime, *, jitter: float
+    interval: timedelta,
+    parts: Iterable[datetime | None],
+    now: datetime,
+    *,
+    jitter: float,
+    named: Iterable[datetime] = (),
 ) -> datetime:
     """When a user's next sync is due.
 
     `parts` holds for each part the instant from which it may be read, or None for any time: where
     every part waits, the sync waits for the first of them. `jitter` from -1 to 1 moves it by 10 %.
+    `named` are instants at which what a platform interrupted may go on; the sync waits for none of
+    them, but comes as early as the first.
     """
     regular = now + interval * (1 + 0.1 * jitter)
     waits = list(parts)
     held = [instant for instant in waits if instant is not None]
     if waits and len(held) == len(waits):
-        return max(regular, min(held))
-    return regular
+        regular = max(regular, min(held))
+    return max(now, min([regular, *named]))
 
 
 def next_after_success(
@@ -48,27 +57,39 @@ def next_after_success(
     min_interval: timedelta,
     now: datetime,
     pushed: bool = False,
-) -> datetime | None:
-    """From when a part that was read well may be read again; None: whenever the next sync comes.
+) -> datetime:
+    """From when a part that was read well may be read again by itself.
 
-    `quiet_reads` counts reads in a row without news; `min_interval` is what the platform asks for. A
-    part that is `pushed` reliably is polled once a day.
+    At the soonest that is a little before the next regular sync: one that comes earlier, because
+    something was pushed or a platform's wait is over, is for those parts only. `quiet_reads` counts
+    reads in a row without news; `min_interval` is what the platform asks for. A part that is `pushed`
+    reliably is polled once a day.
     """
     if pushed and interval < LONGEST:
         return now + LONGEST - interval * SLACK
     factor = min(SLOWEST, 1 << max(0, quiet_reads - QUIET_READS + 1))
     pause = max(interval * factor, min(min_interval, LONGEST))
-    if pause <= interval:
-        return None
-    return now + min(pause, LONGEST) - interval * SLACK
+    return now + max(interval, min(pause, LONGEST)) - interval * SLACK
 
 
 def next_after_failure(
-    interval: timedelta, *, failures: int, now: datetime, jitter: float
+    interval: timedelta,
+    *,
+    failures: int,
+    now: datetime,
+    jitter: float,
+    retry_at: datetime | None = None,
 ) -> datetime:
-    """From when a part that failed `failures` times in a row is tried again: back-off to a day."""
+    """From when a part that failed `failures` times in a row is tried again: back-off to a day.
+
+    Where the platform named an instant it is that one, and later only if it names one after another.
+    """
     pause = interval * (1 << min(failures - 1, 12)) * (1 + 0.1 * jitter)
-    return now + min(LONGEST, pause) - interval * SLACK
+    back_off = min(LONGEST, pause) - interval * SLACK
+    if retry_at is None:
+        return now + back_off
+    again_and_again = INSISTING * ((1 << min(failures - 1, 12)) - 1)
+    return max(retry_at, now + min(back_off, again_and_again))
 
 
 def parts_to_skip(

@@ -241,6 +241,10 @@ class SourceRun:
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
             await connections.update_connection(connection, self._user_id, self._name, **whole)
+            if failure is not None and failure.retry_at is not None:
+                # What this run would have read is read when it may go on.
+                left = self._parts.keys() - self._done - self._skipped
+                await connections.end_pauses(connection, self._user_id, self._name, left)
             await self.pushed.read_until(connection, self.run.started_at, self._read(failure))
             await self._store_report(connection, verdict.status, verdict.failure)
         return verdict

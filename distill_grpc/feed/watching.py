@@ -130,6 +130,9 @@ async def _change(
         next_sync = min(next_sync, now + sync_frequency)
         changes["sync_interval"] = int(sync_frequency.total_seconds())
         changes["next_sync_at"] = next_sync
+        if changes["sync_interval"] < row.sync_interval:
+            # The pauses were made for the longer interval.
+            await connections.end_pauses(connection, row.user_id)
     if changes:
         await watches.update_watch(connection, row.user_id, **changes)
     return Watched(new=False, since=row.since, last_sync=row.last_sync_at, next_sync=next_sync)

@@ -5,22 +5,19 @@ one: `settings.url`, and as credential the access token of a login there. Of thi
 needed, as the service vouches for its own users. No scopes; quota: the platform's calls a minute.
 
 Parts: each creator by id. `subscriptions` is the list of whom the user follows, where
-`settings.creators` does not name them; it has no items.
+`settings.creators` does not name them; it has no items. A creator's feed tells in one conditional call
+what is new and what was changed; posts that it shows no more are looked up one by one.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import UUID
-
-import orjson
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
 
 from distill_grpc.sources import text
+from distill_grpc.sources.api_walk import Breaker
 from distill_grpc.sources.base import (
     Account,
     FetchRequest,
@@ -30,21 +27,16 @@ from distill_grpc.sources.base import (
     NoPlatformAuth,
     Page,
     PlatformError,
-    RateLimited,
     SourceFailure,
     SourceInfo,
-    TokenExpired,
 )
-from distill_grpc.sources.http import HttpClient, Response
+from distill_grpc.sources.creators_api import Feed, Platform, Post, subject, uuid
 from distill_grpc.sources.registry import SourceContext
 
 SUBSCRIPTIONS = "subscriptions"
 MOST_CREATORS = 200
-_LIST = 100  # entries of one call
-_LISTS = 10  # calls for one list, at most
 _ITEMS_PER_PAGE = 20
 _CONTENT = 100_000  # characters
-_DAY = 86_400.0
 # Posts that were published about the same time may come to light in another order.
 _OVERLAP = timedelta(minutes=10)
 
@@ -91,7 +83,7 @@ class CreatorsSource:
             details["settings.url"] = "must be given, as this service vouches for no users"
         if url is not None and not token:
             details["credentials.access_token"] = "must be given for another instance"  # noqa: S105
-        if token is not None and _subject(token) is None:
+        if token is not None and subject(token) is None:
             details["credentials.access_token"] = "must be an access token of a login"  # noqa: S105
         details |= _check_creators(settings.get("creators"))
         if details:
@@ -101,102 +93,52 @@ class CreatorsSource:
         self, credentials: Mapping[str, Json], settings: Mapping[str, Json]
     ) -> Account:
         """Whose token it is; of this instance, nobody is asked."""
-        token = credentials.get("access_token")
-        if token is None:
+        if credentials.get("access_token") is None:
             return Account()
         platform = self._platform(credentials, settings, user="")
-        account = await platform.get(f"users/{platform.user_id}")
-        return Account(name=_line(account, "username"), id=platform.user_id)
+        return Account(name=await platform.username(platform.user_id), id=platform.user_id)
 
     def parts(self, settings: Mapping[str, Json]) -> tuple[str, ...]:
         """The creators that the settings name; empty where only the platform knows."""
         return tuple(settings.get("creators") or ())
 
     async def fetch(self, request: FetchRequest) -> AsyncIterator[Page]:
-        """Reads creator after creator; of each, the posts that are new, the oldest first."""
+        """Reads creator after creator; of each, the posts that are new or changed, oldest first."""
         platform = self._platform(request.credentials, request.settings, user=request.user)
-        creators: Sequence[str] = self.parts(request.settings)
-        if not creators:
-            known = request.cursors.get(SUBSCRIPTIONS)
-            if SUBSCRIPTIONS in request.skip:
-                creators = tuple(known or ())
-            else:
-                creators = await _followed(platform)
-                cursor = list(creators)
-                yield Page(part=SUBSCRIPTIONS, cursor=cursor, unchanged=cursor == known)
+        breaker = Breaker()
+        named = self.parts(request.settings)
+        known = request.cursors.get(SUBSCRIPTIONS)
+        creators: Sequence[str] = named or tuple(known or ())
+        if not named and SUBSCRIPTIONS not in request.skip:
+            creators = await platform.followed(MOST_CREATORS)
+            cursor = list(creators)
+            yield Page(part=SUBSCRIPTIONS, cursor=cursor, unchanged=cursor == known)
         for creator in creators:
             if creator in request.skip:
                 continue
-            reading = _Reading(platform, request, creator)
-            try:
-                async for page in reading.pages():
+            reading = _Reading(platform, request, creator).pages()
+            async with aclosing(breaker.guarded(creator, reading)) as pages:
+                async for page in pages:
                     yield page
-            except SourceFailure as failure:
-                yield Page(part=creator, failure=failure)
-        if not self.parts(request.settings):
-            wanted = {SUBSCRIPTIONS, *creators} | request.skip
-            for part in set(request.cursors) - wanted:
-                yield Page(part=part, unchanged=True, min_interval=_DAY)  # followed no more
+        if not named:
+            for part in request.left({SUBSCRIPTIONS, *creators}):
+                yield Page(part=part, ended=True)  # followed no more
 
     def _platform(
         self, credentials: Mapping[str, Json], settings: Mapping[str, Json], *, user: str
-    ) -> _Platform:
+    ) -> Platform:
         token, url = credentials.get("access_token"), settings.get("url")
         if url is not None:
-            return _Platform(self._http, str(url).rstrip("/"), str(token or ""))
+            return Platform(self._http, str(url).rstrip("/"), str(token or ""))
         if self._own is None:
             raise NoPlatformAuth("This service vouches for no users.", reason="no_token")
-        return _Platform(self._own.http, self._own.url, str(token or self._own.token(user)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Platform:
-    """A platform's REST, as one user."""
-
-    http: HttpClient
-    root: str
-    token: str
-
-    @property
-    def user_id(self) -> str:
-        """Whose token it is."""
-        user_id = _subject(self.token)
-        if user_id is None:
-            raise NoPlatformAuth("The access token names no account.", reason="no_account")
-        return user_id
-
-    async def get(self, path: str) -> Any:
-        """The JSON at a path below `/api/v1`; raises a `SourceFailure`."""
-        response = await self.http.get(
-            f"{self.root}/api/v1/{path}",
-            headers={"Accept": "application/json"},
-            same_origin_headers={"Authorization": f"Bearer {self.token}"},
-        )
-        _check_status(response)
-        try:
-            return orjson.loads(response.body)
-        except ValueError:
-            raise _odd() from None
-
-    async def list(self, path: str) -> list[Mapping[str, Any]]:
-        """All entries of a list, as far as is read."""
-        found: list[Mapping[str, Any]] = []
-        joint = "&" if "?" in path else "?"
-        for number in range(_LISTS):
-            window = f"limit={_LIST}&offset={number * _LIST}"
-            entries = await self.get(f"{path}{joint}{window}")
-            if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-                raise _odd()
-            found += entries
-            if len(entries) < _LIST:
-                break
-        return found
+        return Platform(self._own.http, self._own.url, str(token or self._own.token(user)))
 
 
 class _Reading:
     """One creator's posts."""
 
-    def __init__(self, platform: _Platform, request: FetchRequest, creator: str) -> None:
+    def __init__(self, platform: Platform, request: FetchRequest, creator: str) -> None:
         self._platform = platform
         self._now = request.now
         self._creator = creator
@@ -206,84 +148,85 @@ class _Reading:
             cursor = {}  # older posts are wanted than those that were looked at
         self._first = datetime.fromisoformat(cursor["since"]) if cursor else self._since
         self._newest = datetime.fromisoformat(cursor["newest"]) if cursor else self._since
-        self._seen: dict[str, datetime] = {
-            post: datetime.fromisoformat(at) for post, at in cursor.get("seen", {}).items()
-        }
+        self._seen: dict[str, str] = dict(cursor.get("seen", {}))  # of the feed: id → modified
+        self._etag: str = cursor.get("etag", "")
 
-    async def pages(self) -> AsyncIterator[Page]:
-        """Pages of new posts, each with the cursor behind them."""
-        listed = await self._platform.list(f"creators/{self._creator}/posts?status=published")
-        new = self._new(listed)
-        if not new:
+    async def pages(self) -> AsyncGenerator[Page, None]:
+        """Pages of posts that are new or changed, each with the cursor behind it."""
+        feed = await self._platform.feed(self._creator, self._etag)
+        if feed is None:
             yield Page(part=self._creator, cursor=self._cursor(), unchanged=True)
             return
-        author = _line(await self._platform.get(f"users/{self._creator}"), "username")
-        while new:
-            batch, new = new[:_ITEMS_PER_PAGE], new[_ITEMS_PER_PAGE:]
-            items: list[Item] = []
-            failure = None
-            for at, post_id in batch:
-                try:
-                    post = await self._platform.get(f"posts/{post_id}")
-                except SourceFailure as failed:
-                    if failed.reason != "not_found":
-                        failure = failed
-                        break
-                else:
-                    items.append(self._item(post, post_id, at, author))
-                self._note(post_id, at)
-            yield Page(
-                part=self._creator,
-                items=items,
-                cursor=self._cursor(),
-                title=author or None,
-                failure=failure,
-                last=failure is not None or not new,
-            )
-            if failure is not None:
-                return
+        shown = {post.id: post.modified for post in feed.posts}
+        self._seen = {id_: self._seen[id_] for id_ in shown if id_ in self._seen}
+        self._etag = ""
+        items: list[Item] = []
+        try:
+            async with aclosing(self._posts(feed)) as posts:
+                async for post in posts:
+                    if len(items) == _ITEMS_PER_PAGE:
+                        yield self._page(feed, items, last=False)
+                        items = []
+                    items.append(await self._item(post, feed.creator))
+                    self._newest = max(self._newest, post.published_at)
+                    if post.id in shown:
+                        self._seen[post.id] = post.modified
+        except SourceFailure:
+            if items:
+                yield self._page(feed, items, last=False)
+            raise
+        self._seen, self._etag = shown, feed.etag
+        yield self._page(feed, items)
 
-    def _new(self, listed: Sequence[Mapping[str, Any]]) -> list[tuple[datetime, str]]:
-        """Posts that were not read yet, the oldest first."""
-        from_there = max(self._since, self._newest - _OVERLAP)
-        found = {}
-        for entry in listed:
-            post_id, at = _uuid(entry.get("id")), _instant(entry.get("published_at"))
-            if post_id and at and at >= from_there and post_id not in self._seen:
-                found[post_id] = min(at, self._now)
-        return sorted((at, post_id) for post_id, at in found.items())
+    async def _posts(self, feed: Feed) -> AsyncGenerator[Post, None]:
+        """What is to be stored, the oldest first."""
+        if feed.posts and not self._seen:
+            # Nothing in it is known: between it and what was read last there may be more.
+            shown = {post.id for post in feed.posts}
+            from_there = max(self._since, self._newest - _OVERLAP)
+            listed = await self._platform.published(self._creator)
+            for at, post_id in sorted((at, post_id) for post_id, at in listed.items()):
+                if at >= from_there and post_id not in shown:
+                    try:
+                        yield await self._platform.post(post_id)
+                    except PlatformError as failed:
+                        if failed.reason != "not_found":
+                            raise
+        known = dict(self._seen)
+        for post in sorted(feed.posts, key=lambda post: (post.published_at, post.id)):
+            if post.published_at >= self._since and known.get(post.id) != post.modified:
+                yield post
 
-    def _note(self, post_id: str, at: datetime) -> None:
-        self._newest = max(self._newest, at)
-        self._seen[post_id] = at
+    def _page(self, feed: Feed, items: list[Item], *, last: bool = True) -> Page:
+        return Page(
+            part=self._creator,
+            items=items,
+            cursor=self._cursor(),
+            title=feed.creator or None,
+            last=last,
+            unchanged=not items,
+        )
 
     def _cursor(self) -> Json:
-        oldest = self._newest - _OVERLAP
         return {
             "since": self._first.isoformat(),
             "newest": self._newest.isoformat(),
-            "seen": {p: at.isoformat() for p, at in self._seen.items() if at >= oldest},
+            "seen": dict(self._seen),
+            "etag": self._etag,
         }
 
-    def _item(self, post: Any, post_id: str, at: datetime, author: str) -> Item:
-        title = _line(post, "title")
-        html = post.get("content_html")
-        content = text.html_to_text(html) if isinstance(html, str) else ""
+    async def _item(self, post: Post, author: str) -> Item:
+        # Half a megabyte of HTML takes a quarter of a second.
+        content = await asyncio.to_thread(text.html_to_text, post.html)
         return Item(
-            platform_id=post_id,
-            published_at=at,
-            content=text.shorten(content or title or "(no text)", _CONTENT),
+            platform_id=post.id,
+            published_at=min(post.published_at, self._now),
+            content=text.shorten(content or post.title or "(no text)", _CONTENT),
             author=author,
-            title=title,
-            url=f"{self._platform.root}/api/v1/posts/{post_id}",
-            raw={"id": post_id, "creator_id": self._creator, "slug": _line(post, "slug")},
+            title=post.title,
+            url=f"{self._platform.root}/api/v1/posts/{post.id}",
+            raw={"id": post.id, "creator_id": self._creator},
         )
-
-
-async def _followed(platform: _Platform) -> Sequence[str]:
-    entries = await platform.list(f"users/{platform.user_id}/subscriptions")
-    active = (_uuid(e.get("creator_id")) for e in entries if e.get("status") == "active")
-    return tuple(creator for creator in active if creator)[:MOST_CREATORS]
 
 
 def _check_creators(creators: Json) -> dict[str, str]:
@@ -294,67 +237,5 @@ def _check_creators(creators: Json) -> dict[str, str]:
     return {
         f"settings.creators[{place}]": "must be the id of a creator, named once"
         for place, creator in enumerate(creators)
-        if _uuid(creator) != creator or creator in creators[:place]
+        if uuid(creator) != creator or creator in creators[:place]
     }
-
-
-def _check_status(response: Response) -> None:
-    status = response.status
-    if status == 200:
-        return
-    if status == 401:
-        raise TokenExpired(
-            "The platform refuses the access token. Log in again.", reason="refused", permanent=True
-        )
-    if status == 403:
-        raise NoPlatformAuth(
-            "The token belongs to no account of the platform.", reason="no_account"
-        )
-    if status == 404:
-        raise PlatformError("The platform knows it no more (404).", reason="not_found")
-    if status == 429 or (status == 503 and response.retry_at is not None):
-        raise RateLimited(
-            f"The platform asks to wait ({status}).",
-            reason="too_many_requests" if status == 429 else "unavailable",
-            retry_at=response.retry_at,
-        )
-    reason = "server_error" if status >= 500 else "unexpected_status"
-    raise PlatformError(f"The platform answered with the status {status}.", reason=reason)
-
-
-def _subject(token: Json) -> str | None:
-    """The account that a JWT names; who vouches for it is the platform's business."""
-    if not isinstance(token, str) or not 0 < len(token) <= 8_192:
-        return None
-    try:
-        body = token.split(".")[1]
-        claims = orjson.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (IndexError, ValueError, binascii.Error):
-        return None
-    return _uuid(claims.get("sub")) if isinstance(claims, dict) else None
-
-
-def _uuid(value: Json) -> str | None:
-    try:
-        return str(UUID(value)) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-def _instant(value: Json) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return found.astimezone(UTC) if found is not None and found.tzinfo else None
-
-
-def _line(message: Any, name: str) -> str:
-    if not isinstance(message, dict):
-        raise _odd()
-    value = message.get(name)
-    return text.one_line(value, 500) if isinstance(value, str) else ""
-
-
-def _odd() -> PlatformError:
-    return PlatformError("The platform's answer cannot be understood.", reason="unexpected_shape")

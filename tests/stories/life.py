@@ -67,6 +67,16 @@ class Life:
                     return dict(answer.body)
                 await self.service.job_done(answer.body["details"]["job_id"], self.user)
 
+    async def goes_on(self, instant: str) -> None:
+        """Returns when the source was read well again, by itself and soon after the instant."""
+        await until(instant)
+        async with asyncio.timeout(15):
+            while True:
+                found = await self.connection()
+                if found.get("last_success", "") >= instant and "error" not in found:
+                    break
+                await asyncio.sleep(0.1)
+
     async def connection(self) -> Mapping[str, Any]:
         """The connection as it is now."""
         answer = await self.call("GET", f"/connections/{self.source}")

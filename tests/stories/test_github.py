@@ -8,7 +8,7 @@ from pathlib import Path
 from structlog.typing import EventDict
 
 from tests.servers.github import GithubServer, stamp
-from tests.stories.life import CANARY, Life, living, until
+from tests.stories.life import CANARY, Life, living
 
 SETTINGS = {
     "include": ["notifications", "received_events", "starred"],
@@ -91,8 +91,7 @@ async def _a_limit(life: Life, github: GithubServer) -> None:
         refused = await life.refused()
         assert refused["error"] == "rate_limited"
     assert len(github.ledger) == asked, "asked before the instant that GitHub named"
-    await until(refused["retry_after"])
-    assert (await life.sync())["status"] == "completed"
+    await life.goes_on(refused["retry_after"])
     assert f"thread:{during['id']}" in await life.stored()
 
 

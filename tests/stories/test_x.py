@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 from tests.servers.tokens import CentralTokens
 from tests.servers.x import Fault, XServer
 from tests.servers.x_world import XWorld
-from tests.stories.life import CANARY, Life, living, until
+from tests.stories.life import CANARY, Life, living
 
 SETTINGS = {"timelines": ["home", "mentions"], "daily_usd": 50}
 FIRST, LAST = f"{CANARY}-first", f"{CANARY}-last"
@@ -83,8 +83,7 @@ async def _a_limit(life: Life, x: XServer) -> None:
     for _ in range(2):
         await life.sync()  # the other timeline may be read
     assert len(x.asked("home")) == asked, "asked before the instant that X named"
-    await until(report["retry_after"])
-    assert (await life.sync())["status"] == "completed"
+    await life.goes_on(report["retry_after"])
     assert str(post.id) in await life.stored()
 
 

@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 from tests.servers.platform import Clock, plain
 from tests.servers.tokens import OAuthServer
 from tests.servers.youtube import YoutubeServer, midnight
-from tests.stories.life import CANARY, Life, living, until
+from tests.stories.life import CANARY, Life, living
 
 FIRST, LAST = f"ya29.{CANARY}-first", f"ya29.{CANARY}-last"
 SETTINGS = {"channels": ["@byhandle"], "subscriptions": True}
@@ -124,8 +124,7 @@ async def _waits(life: Life, youtube: YoutubeServer) -> None:
         refused = await life.refused()
         assert refused["error"] == "rate_limited"
     assert len(youtube.ledger) == asked, "asked before the instant that YouTube named"
-    await until(refused["retry_after"])
-    assert (await life.sync())["status"] == "completed"
+    await life.goes_on(refused["retry_after"])
 
 
 async def _a_renewed_token(

@@ -169,6 +169,23 @@ async def forgive_parts(connection: AsyncConnection, user_id: str, source: str) 
     )
 
 
+async def end_pauses(
+    connection: AsyncConnection,
+    user_id: str,
+    source: str | None = None,
+    parts: Collection[str] | None = None,
+) -> None:
+    """Lets the next sync read parts that do well; None: of every source, or every part of one."""
+    paused = update(ConnectionPart).where(
+        ConnectionPart.user_id == user_id, ConnectionPart.failures == 0
+    )
+    if source is not None:
+        paused = paused.where(ConnectionPart.source == source)
+    if parts is not None:
+        paused = paused.where(ConnectionPart.part_key.in_([part_key(part) for part in parts]))
+    await connection.execute(paused.values(next_attempt_at=None))
+
+
 async def count_by_error(connection: AsyncConnection) -> dict[str, tuple[int, int]]:
     """Per source: connections whose last read failed, and connections that were read at all."""
     query = (

@@ -18,7 +18,7 @@ from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import RssSource
 from distill_grpc.sources.x import XSource
 from distill_grpc.sources.youtube import YoutubeSource
-from tests.servers.creators import creator_id, creators_server
+from tests.servers.creators import CreatorsServer, creator_id
 from tests.servers.creators import token as creators_token
 from tests.servers.feeds import Answer, FeedServer
 from tests.servers.fixtures import feeds
@@ -101,21 +101,22 @@ async def rss() -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def creators() -> AsyncIterator[Subject]:
-    """Creators with more posts than a page holds, and one with none."""
-    http = HttpClient(allow_private_addresses=True)
-    async with creators_server() as server:
+    """Creators with more posts than a page or a feed holds, and one with none."""
+    clock = Clock(NOW)
+    async with CreatorsServer(clock) as server, HttpClient(allow_private_addresses=True) as http:
         ids = [creator_id(number) for number in range(3)]
         for number, count in enumerate((45, 3, 0)):
             server.add(ids[number], count, until=NOW - timedelta(minutes=5))
         yield Subject(
             CreatorsSource(SourceContext(http=http)),
             request(
-                {"url": server.url, "creators": ids}, credentials={"access_token": creators_token()}
+                {"url": server.origin, "creators": ids},
+                credentials={"access_token": creators_token()},
             ),
             lambda: len(server.ledger),
             lambda: None,
         )
-    await http.close()
+        assert not server.violations
 
 
 @asynccontextmanager

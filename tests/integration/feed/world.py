@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import app
@@ -19,6 +19,7 @@ from distill_grpc.auth import Caller
 from distill_grpc.encryption import Keyring
 from distill_grpc.feed import connecting, syncing, watching
 from distill_grpc.feed.collecting import Collector
+from distill_grpc.feed.models import ConnectionPart
 from distill_grpc.feed.policy import Policy
 from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.query_embedding import Seeker
@@ -141,6 +142,14 @@ class World:
         """What POST /watch does, after connecting every source; returns the first run."""
         for name in self.sources if connects else ():
             await self.connect(user, name)
+        await self.change_watch(user, **options)
+        async with self.engine.connect() as connection:
+            active = await runs.get_active(connection, user)
+        assert active is not None
+        return UUID(str(active.id))
+
+    async def change_watch(self, user: str = USER, **options: Any) -> None:
+        """What POST /watch does alone."""
         async with self.engine.begin() as connection:
             await watching.watch(
                 connection,
@@ -156,9 +165,6 @@ class World:
                 policy=self.policy,
                 now=self.now(),
             )
-            active = await runs.get_active(connection, user)
-        assert active is not None
-        return UUID(str(active.id))
 
     async def unwatch(self, user: str = USER) -> None:
         """What POST /unwatch does."""
@@ -196,10 +202,22 @@ class World:
         trigger: str = "schedule",
         **options: Any,
     ) -> Row[Any]:
-        """Runs a sync to its end and returns the run."""
+        """Runs a sync to its end and returns the run; made here, a scheduled one is a regular one."""
+        if run_id is None and trigger == "schedule":
+            await self._let_an_interval_pass(user)
         run_id = run_id or await self.queue_run(user, trigger, **options)
         await self.collector().run(user, str(run_id))
         return await self.run(run_id, user)
+
+    async def _let_an_interval_pass(self, user: str) -> None:
+        """Parts that the next regular sync would read may be read now."""
+        due = ConnectionPart.next_attempt_at <= self.now() + self.policy.sync_frequency
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                update(ConnectionPart)
+                .where(ConnectionPart.user_id == user, due, ConnectionPart.failures == 0)
+                .values(next_attempt_at=None)
+            )
 
     async def run(self, run_id: UUID, user: str = USER) -> Row[Any]:
         """A run as it is now."""

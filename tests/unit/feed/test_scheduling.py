@@ -79,29 +79,71 @@ def test_the_first_failure_does_not_miss_the_next_cycle(
     assert again <= due + interval * 0.05 + timedelta(microseconds=1)
 
 
+@given(intervals, st.integers(1, 10_000), jitters, st.timedeltas(timedelta(0), LONGEST))
+def test_who_names_an_instant_is_never_asked_before_it_and_not_much_later(
+    interval: timedelta, failures: int, jitter: float, wait: timedelta
+) -> None:
+    named = NOW + wait
+    again = next_after_failure(interval, failures=failures, now=NOW, jitter=jitter, retry_at=named)
+    usual = next_after_failure(interval, failures=failures, now=NOW, jitter=jitter)
+    assert named <= again <= max(named, usual)
+    if failures == 1:
+        assert again == named
+
+
+def test_who_names_one_instant_after_another_is_asked_less_and_less() -> None:
+    def pauses(retry_in: timedelta) -> list[timedelta]:
+        return [
+            next_after_failure(
+                HALF_AN_HOUR, failures=failures, now=NOW, jitter=0, retry_at=NOW + retry_in
+            )
+            - NOW
+            for failures in range(1, 6)
+        ]
+
+    minutes = [timedelta(minutes=m) for m in (1, 3, 7, 15)]
+    assert pauses(timedelta(seconds=2)) == [timedelta(seconds=2), *minutes]
+    assert pauses(timedelta(hours=20)) == [timedelta(hours=20)] * 5
+
+
+@given(intervals, st.lists(st.none() | instants), st.lists(instants, min_size=1), jitters)
+def test_the_next_sync_comes_when_an_interrupted_one_may_go_on(
+    interval: timedelta, parts: list[datetime | None], named: list[datetime], jitter: float
+) -> None:
+    regular = schedule_next(interval, parts, NOW, jitter=jitter)
+    due = schedule_next(interval, parts, NOW, jitter=jitter, named=named)
+    assert due == max(NOW, min(regular, *named))
+
+
+@given(intervals, jitters, st.integers(0, 2))
+def test_a_busy_part_waits_for_the_next_regular_sync_and_does_not_miss_it(
+    interval: timedelta, cycle: float, quiet: int
+) -> None:
+    due = schedule_next(interval, [None], NOW, jitter=cycle)
+    again = next_after_success(interval, quiet_reads=quiet, min_interval=timedelta(0), now=NOW)
+    assert NOW + interval * 0.8 < again <= due
+
+
 @given(intervals, st.integers(0, 1000), st.floats(0, 10**7))
-def test_a_part_that_does_well_is_read_within_a_day_or_whenever_the_sync_comes(
+def test_a_part_that_does_well_is_read_within_a_day(
     interval: timedelta, quiet: int, wanted: float
 ) -> None:
     again = next_after_success(
         interval, quiet_reads=quiet, min_interval=timedelta(seconds=wanted), now=NOW
     )
-    assert again is None or NOW + interval * 0.84 <= again <= NOW + LONGEST
+    assert NOW + interval * 0.84 <= again <= NOW + LONGEST
 
 
-@pytest.mark.parametrize(("quiet", "pause"), [(0, None), (2, None), (3, 2), (4, 4), (40, 4)])
-def test_a_quiet_part_is_read_less_often(quiet: int, pause: int | None) -> None:
+@pytest.mark.parametrize(("quiet", "pause"), [(0, 1), (2, 1), (3, 2), (4, 4), (40, 4)])
+def test_a_quiet_part_is_read_less_often(quiet: int, pause: int) -> None:
     again = next_after_success(HALF_AN_HOUR, quiet_reads=quiet, min_interval=timedelta(0), now=NOW)
-    assert (again is None) is (pause is None)
-    if pause is not None and again is not None:
-        assert again == NOW + HALF_AN_HOUR * pause - HALF_AN_HOUR * 0.15
+    assert again == NOW + HALF_AN_HOUR * pause - HALF_AN_HOUR * 0.15
 
 
 def test_a_pause_that_the_platform_wants_is_kept() -> None:
     again = next_after_success(
         HALF_AN_HOUR, quiet_reads=0, min_interval=timedelta(hours=6), now=NOW
     )
-    assert again is not None
     assert again >= NOW + timedelta(hours=5, minutes=55)
 
 
