@@ -75,7 +75,7 @@ def texts(world: World, *contents: str, first: int = 0, **changes: Any) -> list[
 async def collected(world: World, *contents: str, user: str = USER, **more: Any) -> None:
     """A sync that brings an item for each text."""
     world.source.plays(Page(part="a", items=texts(world, *contents, **more)))
-    await world.sync(await world.queue_run(user), user)
+    await world.sync(user=user)
 
 
 async def watched(world: World, user: str = USER) -> None:

@@ -54,7 +54,7 @@ async def collected(world: World, *texts: str, first: int = 0) -> None:
         for n, (item, text) in enumerate(zip(found, texts, strict=True), first)
     ]
     world.source.plays(Page(part="a", items=told))
-    await world.sync(await world.queue_run())
+    await world.sync()
 
 
 async def reader(world: World, **wanted: Any) -> None:

@@ -31,7 +31,7 @@ async def collected(world: World, *texts: str, first: int = 0, user: str = USER)
         for item, text in zip(found, texts, strict=True)
     ]
     world.source.plays(Page(part="a", items=told))
-    await world.sync(await world.queue_run(user), user)
+    await world.sync(user=user)
 
 
 async def tags_of(world: World, user: str = USER) -> dict[str, list[str]]:
