@@ -211,6 +211,14 @@ class Settings(BaseSettings):
         le=16_000,
         description="numbers in a vector, for models that leave the choice; unset: what the model gives",
     )
+    embedding_text_prefix: OptionalText = Field(
+        None,
+        description="words that the model wants before each text, one blank for none; unset: those of "
+        "its family, where that is known",
+    )
+    embedding_query_prefix: OptionalText = Field(
+        None, description="words that it wants before each query, likewise"
+    )
     embedding_floor: float = Field(
         0.25,
         ge=-1,

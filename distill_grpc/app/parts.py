@@ -34,6 +34,7 @@ from distill_grpc.llm.answering import Answerer, OfflineAnswerer
 from distill_grpc.llm.base import Summariser
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.embedding import Embedder
+from distill_grpc.llm.embedding_prefixes import Prefixes, of_model
 from distill_grpc.llm.offline import OfflineSummariser
 from distill_grpc.llm.openai import OpenAiSummariser
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
@@ -219,12 +220,17 @@ async def _seeker(settings: Settings, engine: AsyncEngine, stack: AsyncExitStack
         if not await embeddings.can_hold_vectors(connection):
             log.warning("no_vectors", why="the database lacks pgvector; see `distill doctor`")
             return None
+    known = of_model(settings.embedding_model)
     embedder = Embedder.open(
         api_key=settings.embedding_key,
         base_url=settings.embedding_base_url or settings.openai_base_url,
         model=settings.embedding_model,
         price=settings.embedding_price,
         dimensions=settings.embedding_dimensions,
+        prefixes=Prefixes(
+            _given(settings.embedding_text_prefix, known.text),
+            _given(settings.embedding_query_prefix, known.query),
+        ),
     )
     stack.push_async_callback(embedder.close)
     return Seeker(
@@ -233,6 +239,10 @@ async def _seeker(settings: Settings, engine: AsyncEngine, stack: AsyncExitStack
         llm_daily_tokens=settings.llm_daily_tokens,
         floor=settings.embedding_floor,
     )
+
+
+def _given(setting: str | None, otherwise: str) -> str:
+    return otherwise if setting is None else setting.lstrip()
 
 
 def _token_urls(sources: Registry) -> list[str]:

@@ -91,7 +91,7 @@ class Seeker:
 
     async def _ask(self, text: str, purse: UserPurse) -> Meaning | None:
         try:
-            told = await self.embedder.embed([text], purse, seconds=SECONDS)
+            told = await self.embedder.embed_query(text, purse, seconds=SECONDS)
         except DistillError as error:
             if error.reason != ErrorReason.INSUFFICIENT_CREDITS:
                 raise

@@ -7,6 +7,7 @@ every number finite. They are brought to length 1. The same request is never sen
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import structlog
 from distill_grpc.llm.answer_json import read_whole
 from distill_grpc.llm.base import Purse, Usage
 from distill_grpc.llm.chat import Prices, seconds_to_wait
+from distill_grpc.llm.embedding_prefixes import NONE, Prefixes
 
 log = structlog.get_logger()
 
@@ -77,6 +79,7 @@ class Embedder:
     model: str
     price: float = 0.0  # US dollars for a million tokens
     wanted_dimensions: int | None = None  # None: the model's own
+    prefixes: Prefixes = NONE
     dimensions: int | None = None  # of the last answer
     together: int = 32  # texts that the server takes at once
     degraded: str = ""  # why the last call failed
@@ -90,6 +93,7 @@ class Embedder:
         model: str,
         price: float = 0.0,
         dimensions: int | None = None,
+        prefixes: Prefixes = NONE,
     ) -> Embedder:
         """A client without retries of its own."""
         client = openai.AsyncOpenAI(
@@ -98,12 +102,15 @@ class Embedder:
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
-        return cls(client, model, price, dimensions)
+        return cls(client, model, price, dimensions, prefixes)
 
     @property
     def name(self) -> str:
         """What vectors are kept under: those of the same name can be compared."""
-        return f"{self.model}@{self.wanted_dimensions}" if self.wanted_dimensions else self.model
+        size = f"@{self.wanted_dimensions}" if self.wanted_dimensions else ""
+        prefix = self.prefixes.text
+        mark = f"#{hashlib.sha256(prefix.encode()).hexdigest()[:8]}" if prefix else ""
+        return f"{self.model}{size}{mark}"
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -116,10 +123,22 @@ class Embedder:
     async def embed(
         self, texts: Sequence[str], purse: Purse, *, seconds: float
     ) -> Embedded | EmbeddingFailed:
-        """Reserves, calls, settles; what a server does not count is settled at its bound.
+        """The vectors of texts to be found. Reserves, calls, settles.
 
-        Raises what `purse` raises where the user has no credits.
+        What a server does not count is settled at its bound. Raises what `purse` raises where the
+        user has no credits.
         """
+        return await self._embed([self.prefixes.text + text for text in texts], purse, seconds)
+
+    async def embed_query(
+        self, query: str, purse: Purse, *, seconds: float
+    ) -> Embedded | EmbeddingFailed:
+        """The vector of what is searched for; the rest as in `embed`."""
+        return await self._embed([self.prefixes.query + query], purse, seconds)
+
+    async def _embed(
+        self, texts: Sequence[str], purse: Purse, seconds: float
+    ) -> Embedded | EmbeddingFailed:
         bound = self.bound(texts)
         if not await purse.reserve(bound):
             return EmbeddingFailed("budget", charged=False)

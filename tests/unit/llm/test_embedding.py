@@ -13,6 +13,7 @@ from purses import MemoryPurse
 
 from distill_grpc.llm.embedding import Embedded, Embedder, EmbeddingFailed
 from distill_grpc.llm.embedding_batches import Fitting
+from distill_grpc.llm.embedding_prefixes import NONE, Prefixes, of_model
 from tests.servers.embeddings import (
     DIMENSIONS,
     FAULTS,
@@ -34,11 +35,17 @@ async def embedder(
     price: float = 0.0,
     dimensions: int | None = None,
     model: str = MODEL,
+    prefixes: Prefixes = NONE,
     **limits: int,
 ) -> AsyncIterator[tuple[Embedder, EmbeddingsServer]]:
     async with embeddings_server(mind, **limits) as server:
         made = Embedder.open(
-            api_key=KEY, base_url=server.url, model=model, price=price, dimensions=dimensions
+            api_key=KEY,
+            base_url=server.url,
+            model=model,
+            price=price,
+            dimensions=dimensions,
+            prefixes=prefixes,
         )
         try:
             yield made, server
@@ -242,3 +249,39 @@ async def test_every_number_fits_into_single_precision(
     assert isinstance(answer, Embedded)
     assert answer.vectors[0] == pytest.approx(unit)
     assert all(n == 0 or abs(n) >= 1e-30 for n in answer.vectors[0] or ())
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "query"),
+    [
+        ("nomic-embed-text", "search_document: ", "search_query: "),
+        ("nomic-ai/nomic-embed-text-v1.5", "search_document: ", "search_query: "),
+        ("Nomic-Embed-Text:latest", "search_document: ", "search_query: "),
+        ("intfloat/multilingual-e5-large", "passage: ", "query: "),
+        ("intfloat/multilingual-e5-large-instruct", "", ""),
+        ("mxbai-embed-large", "", "Represent this sentence for searching relevant passages: "),
+        ("BAAI/bge-small-en-v1.5", "", "Represent this sentence for searching relevant passages: "),
+        ("bge-m3", "", ""),
+        ("text-embedding-3-small", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_families_that_want_words_before_texts_are_known(model: str, text: str, query: str) -> None:
+    assert of_model(model) == Prefixes(text, query)
+
+
+async def test_what_a_model_wants_before_texts_and_queries_is_sent_and_paid() -> None:
+    async with embedder(prefixes=Prefixes("passage: ", "query: ")) as (made, server):
+        purse = MemoryPurse()
+        await made.embed(TEXTS, purse, seconds=5)
+        await made.embed_query("rye", purse, seconds=5)
+        assert server.texts == [*(f"passage: {text}" for text in TEXTS), "query: rye"]
+        assert purse.highest >= sum(len(f"passage: {text}".encode()) for text in TEXTS)
+
+
+async def test_vectors_of_texts_with_other_words_before_them_are_not_compared() -> None:
+    names = set()
+    for prefixes in (NONE, Prefixes("passage: "), Prefixes("text: "), Prefixes("", "query: ")):
+        async with embedder(prefixes=prefixes) as (made, _):
+            names.add(made.name)
+    assert len(names) == 3  # what stands before a query is in no vector that is kept
