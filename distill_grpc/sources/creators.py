@@ -148,7 +148,7 @@ class _Reading:
             cursor = {}  # older posts are wanted than those that were looked at
         self._first = datetime.fromisoformat(cursor["since"]) if cursor else self._since
         self._newest = datetime.fromisoformat(cursor["newest"]) if cursor else self._since
-        self._seen: dict[str, str] = dict(cursor.get("seen", {}))  # of the feed: id → modified
+        self._seen: dict[str, str] = dict(cursor.get("seen", {}))  # of the feed: id → fingerprint
         self._etag: str = cursor.get("etag", "")
 
     async def pages(self) -> AsyncGenerator[Page, None]:
@@ -157,7 +157,7 @@ class _Reading:
         if feed is None:
             yield Page(part=self._creator, cursor=self._cursor(), unchanged=True)
             return
-        shown = {post.id: post.modified for post in feed.posts}
+        shown = {post.id: post.fingerprint for post in feed.posts}
         self._seen = {id_: self._seen[id_] for id_ in shown if id_ in self._seen}
         self._etag = ""
         items: list[Item] = []
@@ -170,7 +170,7 @@ class _Reading:
                     items.append(await self._item(post, feed.creator))
                     self._newest = max(self._newest, post.published_at)
                     if post.id in shown:
-                        self._seen[post.id] = post.modified
+                        self._seen[post.id] = post.fingerprint
         except SourceFailure:
             if items:
                 yield self._page(feed, items, last=False)
@@ -194,7 +194,7 @@ class _Reading:
                             raise
         known = dict(self._seen)
         for post in sorted(feed.posts, key=lambda post: (post.published_at, post.id)):
-            if post.published_at >= self._since and known.get(post.id) != post.modified:
+            if post.published_at >= self._since and known.get(post.id) != post.fingerprint:
                 yield post
 
     def _page(self, feed: Feed, items: list[Item], *, last: bool = True) -> Page:

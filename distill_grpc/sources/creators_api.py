@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,13 +30,19 @@ _MAX_ETAG = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
-    """A published post. `modified` is as the platform wrote it, empty where it did not tell."""
+    """A published post."""
 
     id: str
     published_at: datetime
     title: str
     html: str
-    modified: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Another one wherever the post says something else."""
+        return hashlib.sha256(
+            f"{self.title}\n{self.html}".encode("utf-8", "surrogatepass")
+        ).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +176,6 @@ def _entry(entry: Json) -> Post | None:
         published_at=at,
         title=_line(entry, "title"),
         html=api_json.text_at(entry, "content_html"),
-        modified=text.one_line(api_json.text_at(entry, "date_modified"), 40),
     )
 
 
