@@ -90,7 +90,7 @@ class Service:
         """Metadata for a gRPC call as `user`."""
         return (("authorization", f"Bearer {self.token(user)}"), *more.items())
 
-    async def synced(self, user: str = "user_1", *, timeout: float = 20.0) -> dict[str, Any]:
+    async def synced(self, user: str = "user_1", *, timeout: float = 60.0) -> dict[str, Any]:
         """Waits until no sync of the user is queued or running; returns `/metadata`."""
         async with asyncio.timeout(timeout):
             while True:
@@ -101,7 +101,7 @@ class Service:
 
     async def job_done(self, job_id: str, user: str = "user_1") -> dict[str, Any]:
         """Waits until a sync has ended; returns how."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 body = (await self.call("GET", f"/sync/{job_id}", user=user)).body
                 if body["status"] not in {"queued", "running"}:

@@ -115,7 +115,7 @@ class Scene:
         async def enough() -> bool:
             return len(await self.stored(user)) >= least
 
-        await until(enough, timeout=20)
+        await until(enough, timeout=60)
         assert (await self.run(user)).status == "running"
 
     async def ended(self, user: str) -> float:
@@ -210,7 +210,7 @@ async def happened(scene: Scene) -> Aftermath:
     await asyncio.gather(leave(), scene.ended("reference"), *(end(user) for user in INTERRUPTED))
     found.before_the_thaw = await scene.stored("frozen"), await scene.run("frozen")
     of["frozen"].process.send_signal(signal.SIGCONT)
-    await until(_mentions(of["frozen"], "sync_lease_lost"), timeout=15)
+    await until(_mentions(of["frozen"], "sync_lease_lost"), timeout=60)
     found.after_the_thaw = await scene.stored("frozen"), await scene.run("frozen")
     oldest = datetime.now(UTC) - WEEK
     for user in (*INTERRUPTED, "reference"):

@@ -66,7 +66,7 @@ async def test_it_runs_again_with_its_data_and_survives_a_killed_worker(tmp_path
         worker = distill.child("worker")
         assert worker is not None
         worker.kill()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while distill.child("worker") in {None, worker}:
                 await asyncio.sleep(0.1)
         await distill.run("sync", "--force")

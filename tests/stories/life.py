@@ -44,7 +44,7 @@ class Life:
 
     async def sync(self) -> Mapping[str, Any]:
         """A forced sync, from beginning to end; how it went for the source."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 answer = await self.call("POST", "/sync", {"force": True})
                 if answer.status == 202:
@@ -59,7 +59,7 @@ class Life:
 
     async def refused(self) -> Mapping[str, Any]:
         """The error with which a forced sync is refused, when none is under way."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 answer = await self.call("POST", "/sync", {"force": True})
                 assert answer.status != 202, "the sync was accepted"
@@ -70,7 +70,7 @@ class Life:
     async def goes_on(self, instant: str) -> None:
         """Returns when the source was read well again, by itself and soon after the instant."""
         await until(instant)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 found = await self.connection()
                 if found.get("last_success", "") >= instant and "error" not in found:

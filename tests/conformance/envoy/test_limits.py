@@ -58,7 +58,7 @@ async def test_there_are_no_more_connections_than_allowed() -> None:
         writer.write(REQUEST)
         assert await _until_closed(reader) == b""
         kept.pop().close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await _answered(envoy):
                 await asyncio.sleep(0.05)
         for each in [*kept, writer]:

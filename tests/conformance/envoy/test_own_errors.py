@@ -27,7 +27,7 @@ async def raw(envoy: Asked, data: bytes) -> tuple[int, dict[str, str], Json]:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(data)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.decode().split("\r\n")
             headers = {

@@ -27,7 +27,7 @@ async def rows(service: Service, query: str, **values: Json) -> list[Any]:
 
 
 async def outbox(service: Service, post_id: str) -> list[Any]:
-    query = "SELECT payload, handed_on_at FROM outbox WHERE job = :job AND key = :key"
+    query = "SELECT payload FROM outbox WHERE job = :job AND key = :key"
     return await rows(service, query, job="send_new_post_notifications", key=post_id)
 
 
@@ -51,7 +51,7 @@ async def test_of_fifty_publications_one_happens_and_is_announced_once(shared: S
     assert set(statuses(by_post)) <= {200, 409}
     assert statuses(by_post)[200] <= 1
     (row,) = await outbox(shared, post)
-    assert (row.payload["post_id"], row.handed_on_at) == (post, None)
+    assert row.payload["post_id"] == post
 
 
 async def test_fifty_calls_to_publish_have_one_winner(shared: Service) -> None:
@@ -134,7 +134,7 @@ async def test_a_scheduled_post_is_published_when_it_is_due(shared: Service) -> 
     post = await scheduled(ada, 1.0)
     body = (await ada.call("GET", f"/posts/{post}")).body
     assert (body["status"], "scheduled_at" in body) == ("draft", True)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await as_nobody(shared, "GET", f"/posts/{post}")).status == 404:
             await asyncio.sleep(0.1)
     body = (await as_nobody(shared, "GET", f"/posts/{post}")).body

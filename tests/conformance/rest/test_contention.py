@@ -134,7 +134,7 @@ async def somebody_waits_for(connection: psycopg.AsyncConnection[Any]) -> None:
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))"
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             row = await (await connection.execute(query)).fetchone()
             if row is not None and row[0]:

@@ -224,7 +224,7 @@ async def test_who_reads_slowly_or_leaves_holds_no_transaction(
 
 async def _quiet(service: Service) -> None:
     """Returns when the core has asked the database for no items for half a second."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         seen = 0
         while seen < 5:
             seen = 0 if await _in_transactions(service) else seen + 1
@@ -296,7 +296,7 @@ async def test_who_leaves_a_model_in_the_middle_ends_its_work_and_settles_the_bu
         reserved, _ = await _reserved(answering)
         assert reserved > 0
         response.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await _reserved(answering))[0]:
             await asyncio.sleep(0.05)
     _, spent = await _reserved(answering)

@@ -171,7 +171,7 @@ async def test_a_wrong_field_is_named(shared: Service, reader: str, body: Json, 
 async def test_a_sync_can_be_followed_to_its_end(shared: Service, user: str, door: Door) -> None:
     job = await syncing(shared, user, pages=4, delay=0.2)
     seen: list[Json] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not seen or seen[-1]["status"] in {"queued", "running"}:
             answer = await shared.call("GET", f"/sync/{job}", user=user, door=door)
             assert answer.status == 200

@@ -321,7 +321,7 @@ async def test_the_api_of_a_platform_is_asked_for_many_accounts_at_once(serve, c
         waiting += 1
         if waiting == 8:
             all_there.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await all_there.wait()
         await exchange.answer("x")
 
