@@ -38,7 +38,7 @@ _SHARES = {
 _PLAIN = """
 SELECT id FROM items, to_tsquery('english', %(query)s) AS query
 WHERE user_id = %(user)s AND search @@ query
-ORDER BY ts_rank_cd(search, query, 1) DESC, id DESC LIMIT %(limit)s
+ORDER BY ts_rank_cd(search, query, 1) DESC, published_at DESC, id DESC LIMIT %(limit)s
 """
 _WORDS = """
 SELECT word, ndoc FROM ts_stat(

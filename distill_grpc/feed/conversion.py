@@ -63,7 +63,8 @@ def fill_item(item: pb.Item, row: ItemRow) -> None:
 
 
 def set_facets(target: pb.Facets, facets: Sequence[tuple[str, str, int]]) -> None:
-    """Fills the counts of a search."""
+    """Fills the counts of a search; they are there where nothing was found, too."""
+    target.SetInParent()
     kinds = {"source": target.sources, "author": target.authors, "tag": target.tags}
     for kind, value, items in facets:
         kinds[kind].add(value=value, items=items)

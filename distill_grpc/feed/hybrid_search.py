@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,17 +42,19 @@ async def list_page(
         walk = rank_fusion.from_token(position)
         others = replace(filters, without=walk.near)
         if position["id"] is not None:
-            others.after = (float(position["rank"]), UUID(position["id"]))
+            others.after = (datetime.fromtimestamp(position["at"], UTC), UUID(position["id"]))
+            others.after_rank = float(position["rank"])
         found = await item_lists.search_items(connection, user_id, others)
         near = await vector_search.list_items(connection, user_id, walk.left)
     page, told, following = rank_fusion.merge(walk, found, near, filters.limit)
     if following is None:
         return page, None, walk.near
-    last: dict[str, Any] = {"rank": None, "id": None}
+    last: dict[str, Any] = {"rank": None, "at": None, "id": None}
     if told:
-        last = {"rank": found[told - 1].rank, "id": str(found[told - 1].id)}
+        end = found[told - 1]
+        last = {"rank": end.rank, "at": end.published, "id": str(end.id)}
     elif position is not None:
-        last = {"rank": position["rank"], "id": position["id"]}
+        last = {name: position[name] for name in last}
     return page, last | rank_fusion.to_token(following), walk.near
 
 

@@ -17,6 +17,7 @@ from distill_grpc.feed import freshness, hybrid_search, ingesting, search_query,
 from distill_grpc.feed.freshness import Freshness
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.query_embedding import NOTHING, Sought
+from distill_grpc.feed.search_text import END, FOUND
 from distill_grpc.feed.store import item_lists, standing
 
 
@@ -121,7 +122,7 @@ async def search(
     """
     _check(wanted, known_sources)
     bound = {
-        "list": "search",
+        "list": "search, newest of equals first",
         "query": wanted.text,
         "sources": sorted(wanted.sources),
         "tags": sorted(map(ingesting.tag, wanted.tags)),
@@ -205,12 +206,13 @@ async def _best(
     connection: AsyncConnection, user_id: str, filters: item_lists.Filters, position: Any
 ) -> Page:
     if position is not None:
-        filters.after = (float(position["rank"]), UUID(position["id"]))
+        filters.after = (datetime.fromtimestamp(position["at"], UTC), UUID(position["id"]))
+        filters.after_rank = float(position["rank"])
     page = await item_lists.search_items(connection, user_id, filters)
     if len(page) <= filters.limit:
         return page, None
     page = page[: filters.limit]
-    return page, {"rank": page[-1].rank, "id": str(page[-1].id)}
+    return page, {"rank": page[-1].rank, "at": page[-1].published, "id": str(page[-1].id)}
 
 
 async def _newest(
@@ -228,7 +230,7 @@ async def _newest(
 def _marked(text: str) -> str:
     """A snippet as HTML: what was found in `<mark>`, everything else as text."""
     safe = html.escape(text)
-    return safe.replace(item_lists.FOUND, "<mark>").replace(item_lists.END, "</mark>")
+    return safe.replace(FOUND, "<mark>").replace(END, "</mark>")
 
 
 def check_sources(sources: Sequence[str], known: Collection[str]) -> None:

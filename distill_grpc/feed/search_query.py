@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from distill_grpc.feed import ingesting
+from distill_grpc.feed.search_text import phrased, plain, straight
 from distill_grpc.feed.store.item_lists import Narrowing
 
 _QUOTED = r'"[^"]*"?'
@@ -54,6 +55,7 @@ def parse(text: str, *, known_sources: Collection[str], now: datetime) -> Search
     turns `since:` and `until:` round.
     """
     query = SearchQuery()
+    text = straight(text)
     words = []
     end = 0
     for part in _PART.finditer(text):
@@ -63,8 +65,9 @@ def parse(text: str, *, known_sources: Collection[str], now: datetime) -> Search
             words.append(text[end : part.start()])
             _qualify(query, part, known_sources, now)
         end = part.end()
-    query.words = _DASHES.sub(" ", "".join(words)).strip()
+    query.words = _DASHES.sub(" ", plain("".join(words))).strip()
     _look_behind_words(query)
+    query.words, query.demands = phrased(query.words), phrased(query.demands)
     return query
 
 

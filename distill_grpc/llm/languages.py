@@ -192,7 +192,7 @@ def _terms_of(word: str, language: str) -> tuple[str, ...]:
     if len(word) > _MAX_WORD and not _SPACELESS_CHARACTER.search(word):
         return ()
     if _SPACELESS_RUN.search(word):
-        return tuple(_pairs(word))
+        return tuple(pairs_of(word))
     # Where the language is unknown, or wrongly guessed, English words are the likeliest strangers.
     stop = STOP_WORDS.get(language, STOP_WORDS["en"])
     if word in stop or (len(word) < 2):
@@ -200,7 +200,8 @@ def _terms_of(word: str, language: str) -> tuple[str, ...]:
     return (_stem(word, language),)
 
 
-def _pairs(word: str) -> list[str]:
+def pairs_of(word: str) -> list[str]:
+    """The pairs of characters that stand for the words of a script without spaces."""
     pairs: list[str] = []
     end = 0
     for run in _SPACELESS_RUN.finditer(word):

@@ -25,12 +25,12 @@ from distill_grpc.db.vectors import Vector
 
 # Which words of an item are found, and how much they weigh. Queries are stemmed as English, so all of
 # it is; other languages lose nothing by that. Every function here is immutable, as a generated column
-# demands (`distill_words` joins the tags by spaces).
+# demands (`distill_words` joins the tags by spaces, `distill_text` writes texts as `search_text.py` does).
 SEARCH_VECTOR = (
-    "setweight(to_tsvector('english', title), 'A')"
-    " || setweight(to_tsvector('english', author), 'B')"
-    " || setweight(to_tsvector('english', distill_words(ai_tags)), 'B')"
-    " || setweight(to_tsvector('english', content), 'D')"
+    "setweight(to_tsvector('english', distill_text(title)), 'A')"
+    " || setweight(to_tsvector('english', distill_text(author)), 'B')"
+    " || setweight(to_tsvector('english', distill_text(distill_words(ai_tags))), 'B')"
+    " || setweight(to_tsvector('english', distill_text(content)), 'D')"
 )
 
 

@@ -16,11 +16,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.db.engine import driver_connection
+from distill_grpc.feed.search_text import END, FOUND, has_runs, together
 
 # Characters of an item that passages are looked for in.
 SNIPPET_FROM = 20_000
-# Signs that `list_snippets` puts around what was found; they stand in no text that it returns.
-FOUND, END = "\x01", "\x02"
 _HEADLINE = (
     f'StartSel="{FOUND}",StopSel="{END}",MaxFragments=2,MaxWords=30,MinWords=12,'
     'FragmentDelimiter=" … "'
@@ -71,8 +70,9 @@ class Filters:
     query: str | None = None
     narrowing: Narrowing = field(default_factory=Narrowing)
     without: Sequence[UUID] = ()  # items that are told elsewhere
-    # Where the page before ended: (published or rank, id).
-    after: tuple[datetime, UUID] | tuple[float, UUID] | None = None
+    # Where the page before ended: (published, id), and in a search the rank there.
+    after: tuple[datetime, UUID] | None = None
+    after_rank: float = 0.0
     with_raw: bool = False
     limit: int = 100
 
@@ -100,26 +100,30 @@ async def list_recent(connection: AsyncConnection, user_id: str, filters: Filter
 async def search_items(
     connection: AsyncConnection, user_id: str, filters: Filters, *, any_word: bool = False
 ) -> list[ItemRow]:
-    """Items that match the query, best first, one more than the limit where there are more.
+    """Items that match the query, the best first and of equals the newest.
 
-    With `any_word` those with the most of its words are the best, wherever these stand.
+    There is one more than the limit where there are more. With `any_word` those with the most of its
+    words are the best, wherever these stand.
     """
     rank: LiteralString = "ts_rank" if any_word else "ts_rank_cd"
     clauses, parameters = clauses_of(user_id, filters)
     clauses.append("search @@ query")
     where: LiteralString = " AND ".join(clauses)
     after: LiteralString = (
-        "WHERE (rank, id) < (%(after)s::float4, %(after_id)s)" if filters.after is not None else ""
+        "WHERE (rank, published_at, id) < (%(after_rank)s::float4, %(after)s, %(after_id)s)"
+        if filters.after is not None
+        else ""
     )
     # Normalisation 1 divides by the logarithm of the length: a long page does not win by length. Only what
     # is shown is read whole: sorting thousands of whole rows took twice the time.
     statement: LiteralString = (
         f"SELECT {COLUMNS}, NULL::text AS raw, rank FROM (SELECT id, rank"  # noqa: S608 -- literals only
-        f" FROM (SELECT id, {rank}(search, query, 1) AS rank"
+        f" FROM (SELECT id, published_at, {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
         f" WHERE {where}) AS ranked {after}"
-        " ORDER BY rank DESC, id DESC LIMIT %(limit)s) AS found"
-        " JOIN items USING (id) WHERE user_id = %(user_id)s ORDER BY rank DESC, id DESC"
+        " ORDER BY rank DESC, published_at DESC, id DESC LIMIT %(limit)s) AS found"
+        " JOIN items USING (id) WHERE user_id = %(user_id)s"
+        " ORDER BY rank DESC, published_at DESC, id DESC"
     )
     return await fetch(connection, statement, parameters)
 
@@ -137,8 +141,9 @@ async def list_snippets(
     driver = await driver_connection(connection)
     async with driver.cursor() as cursor:
         await cursor.execute(
-            "SELECT id, ts_headline('english', translate(left(coalesce(nullif(content, ''), title),"
-            " %(characters)s), %(signs)s, ''), websearch_to_tsquery('english', %(query)s), %(options)s)"
+            "SELECT id, ts_headline('english', distill_text(translate(left("
+            "coalesce(nullif(content, ''), title), %(characters)s), %(signs)s, '')),"
+            " websearch_to_tsquery('english', %(query)s), %(options)s)"
             " FROM items WHERE user_id = %(user_id)s AND id = ANY(%(ids)s)",
             {
                 "user_id": user_id,
@@ -146,10 +151,11 @@ async def list_snippets(
                 "query": query,
                 "characters": SNIPPET_FROM,
                 "signs": FOUND + END,
-                "options": _HEADLINE,
+                # Characters that stand alone are no short words, which fragments do not end with.
+                "options": f"{_HEADLINE},ShortWord=0" if has_runs(query) else _HEADLINE,
             },
         )
-        return dict(await cursor.fetchall())
+        return {id_: together(marked) for id_, marked in await cursor.fetchall()}
 
 
 async def count_facets(
@@ -213,6 +219,7 @@ def clauses_of(user_id: str, filters: Filters) -> tuple[list[LiteralString], dic
             parameters[name] = list(values)
     if filters.after is not None:
         parameters["after"], parameters["after_id"] = filters.after
+        parameters["after_rank"] = filters.after_rank
     return clauses, parameters
 
 

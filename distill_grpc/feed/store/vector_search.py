@@ -94,8 +94,8 @@ async def search_with_places(
     where: LiteralString = " AND ".join(clauses)
     statement: LiteralString = (
         f"SELECT {COLUMNS}, NULL::text AS raw, rank, place FROM (SELECT id, rank,"  # noqa: S608 -- literals
-        " row_number() OVER (ORDER BY rank DESC, id DESC) AS place"
-        f" FROM (SELECT id, {rank}(search, query, 1) AS rank"
+        " row_number() OVER (ORDER BY rank DESC, published_at DESC, id DESC) AS place"
+        f" FROM (SELECT id, published_at, {rank}(search, query, 1) AS rank"
         " FROM items, websearch_to_tsquery('english', %(query)s) AS query"
         f" WHERE {where}) AS ranked) AS placed JOIN items USING (id)"
         " WHERE user_id = %(user_id)s AND (place <= %(limit)s + cardinality(%(near)s::uuid[])"

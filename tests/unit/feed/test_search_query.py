@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from distill_grpc.feed import search_query
 from distill_grpc.feed.search_query import SearchQuery
+from distill_grpc.feed.search_text import plain, straight
 from distill_grpc.feed.store.item_lists import Narrowing
 
 NOW = datetime(2026, 11, 26, 13, 30, tzinfo=UTC)
@@ -46,7 +47,8 @@ def test_no_text_breaks_it_and_nothing_is_lost_silently(text: str) -> None:
     # Every qualifier is a condition or a problem; everything else is still among the words.
     if ":" not in text:
         assert query == SearchQuery(words=query.words, meant=query.meant, demands=query.demands)
-        typed, kept = (re.sub(r"[\s-]", "", part) for part in (text, query.words))
+        written = plain(straight(text))
+        typed, kept = (re.sub(r'[\s"-]', "", part) for part in (written, query.words))
         assert typed == kept
 
 
