@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
@@ -25,10 +24,12 @@ from distill_grpc.feed import digest_pages
 from distill_grpc.feed.link_tokens import LinkTokens
 from distill_grpc.feed.store import digest_mails, preferences, summaries, watches
 from distill_grpc.mail.base import MailDelayed, Mailer, MailRefused
+from distill_grpc.mail.headers import address, offer_unsubscribe
 
 log = structlog.get_logger()
 
 UNSUBSCRIBE = "unsubscribe"
+_ANOTHER_HOUR = "distill preferences set --hour 7"
 BATCH = 20
 LEASE = timedelta(minutes=3)
 # Waits after each attempt; after the last one the mail is given up.
@@ -103,23 +104,27 @@ class DigestPost:
         token = self.tokens.sign(row.user_id, UNSUBSCRIBE)
         stop = f"{self.public_url}/digests/{token}/unsubscribe"
         key = hashlib.sha256(digest_pages.identity(row).encode()).hexdigest()
-        message = EmailMessage()
-        try:
-            message["From"] = Address("Distill", addr_spec=self.sender)
-            message["To"] = Address(addr_spec=recipient)
-        except (ValueError, IndexError):
+        sender, receiver = address(self.sender, "Distill"), address(recipient)
+        if sender is None or receiver is None:
             return None
+        message = EmailMessage()
+        message["From"], message["To"] = sender, receiver
         message["Subject"] = digest_pages.title(row)
         message["Date"] = format_datetime(row.generated_at)
-        message["Message-ID"] = f"<digest.{key[:40]}@{self.sender.rpartition('@')[2]}>"
-        message["List-Unsubscribe"] = f"<{stop}>"
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        message["Message-ID"] = f"<digest.{key[:40]}@{sender.domain}>"
+        offer_unsubscribe(message, stop)
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(digest_pages.as_text(row))
+        mend = f"{self.public_url}/preferences"
+        message.set_content(
+            f"{digest_pages.as_text(row)}\n-- \nNo more digests by mail: {stop}\n"
+            f"At another hour: {_ANOTHER_HOUR}, or PUT {mend}\n"
+        )
         title = escape(digest_pages.title(row))
         page = (
             f'<!doctype html><html><head><meta charset="utf-8"><title>{title}</title></head>'
-            f"<body><h1>{title}</h1>{digest_pages.as_html(row)}</body></html>"
+            f"<body><h1>{title}</h1>{digest_pages.as_html(row)}<hr>"
+            f'<p><a href="{escape(stop)}">Get no more digests by mail</a>. At another hour: '
+            f"<code>{_ANOTHER_HOUR}</code>, or <code>PUT {escape(mend)}</code>.</p></body></html>"
         )
         message.add_alternative(page, subtype="html")
         return message

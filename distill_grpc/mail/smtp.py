@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
-from email.policy import SMTP
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
@@ -20,6 +19,7 @@ from distill_grpc.mail.base import (
     RecipientRefused,
     masked,
 )
+from distill_grpc.mail.wire import as_bytes
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ class SmtpSession:
 
     async def send(self, message: EmailMessage) -> None:
         """See `Mailer`."""
-        body = message.as_bytes(policy=SMTP)
+        body = as_bytes(message)
         if len(body) > LARGEST:
             raise MailRefused(f"the message is larger than {LARGEST} bytes")
         sender = str(message["From"].addresses[0].addr_spec)

@@ -9,12 +9,11 @@ from google.api.httpbody_pb2 import HttpBody
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from distill_grpc import clock
+from distill_grpc.mail.unsubscribe_pages import PAGE_TYPE
 from distill_grpc.proto.distill.publishing.v1 import audience_service_pb2 as pb
 from distill_grpc.publishing import feeds, stats, unsubscribing
 from distill_grpc.publishing.links import SubscriptionLinks
 from distill_grpc.rpc.call import Call
-
-_PAGE = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class AudienceServicer:
         """See the contract."""
         async with self.engine.connect() as connection:
             page = await unsubscribing.question(connection, self.links, request.token)
-        return HttpBody(content_type=_PAGE, data=page.encode())
+        return HttpBody(content_type=PAGE_TYPE, data=page)
 
     async def end_subscription(self, request: pb.EndSubscriptionRequest, _call: Call) -> HttpBody:
         """See the contract."""
@@ -51,7 +50,7 @@ class AudienceServicer:
             page = await unsubscribing.end(
                 connection, self.links, request.token, now=clock.utc_now()
             )
-        return HttpBody(content_type=_PAGE, data=page.encode())
+        return HttpBody(content_type=PAGE_TYPE, data=page)
 
     async def get_stats(self, request: pb.GetStatsRequest, call: Call) -> pb.Stats:
         """See the contract."""

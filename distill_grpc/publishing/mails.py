@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from html import escape
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from distill_grpc.mail.headers import address, offer_unsubscribe
 from distill_grpc.publishing import texts
 from distill_grpc.publishing.feeds import Addresses
 from distill_grpc.sources.text import text_of
@@ -52,17 +52,15 @@ def compose(
 ) -> EmailMessage | None:
     """The mail to one subscriber; None where their address is none that mail can go to."""
     post, stop = written.post, addresses.unsubscribe(token)
-    message = EmailMessage()
-    try:
-        message["From"] = Address(written.author, addr_spec=sender)
-        message["To"] = Address(addr_spec=recipient.email)
-    except (ValueError, IndexError):
+    author, receiver = address(sender, written.author), address(recipient.email)
+    if author is None or receiver is None:
         return None
+    message = EmailMessage()
+    message["From"], message["To"] = author, receiver
     message["Subject"] = post.title
     message["Date"] = format_datetime(post.published_at)
-    message["Message-ID"] = message_id(post.id, recipient.id, sender)
-    message["List-Unsubscribe"] = f"<{stop}>"
-    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    message["Message-ID"] = message_id(post.id, recipient.id, author.addr_spec)
+    offer_unsubscribe(message, stop)
     message["Auto-Submitted"] = "auto-generated"
     if post.request_id:
         message["X-Request-Id"] = post.request_id

@@ -1,17 +1,14 @@
-"""The end of a subscription by a link in a mail: a page that asks, and one that says it is done.
-
-Looking changes nothing, as programs look at links too (RFC 8058, 3.2).
-"""
+"""The end of a subscription by a link in a mail: a page that asks, and one that says it is done."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from html import escape
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.mail import unsubscribe_pages
 from distill_grpc.publishing.links import SubscriptionLinks
 from distill_grpc.publishing.store import accounts
 from distill_grpc.publishing.store import subscriptions as store
@@ -19,19 +16,15 @@ from distill_grpc.publishing.store import subscriptions as store
 ACTIVE, CANCELLED = "active", "cancelled"
 
 
-async def question(connection: AsyncConnection, links: SubscriptionLinks, token: str) -> str:
+async def question(connection: AsyncConnection, links: SubscriptionLinks, token: str) -> bytes:
     """The page that asks; raises NOT_FOUND where the token was not made here."""
     _, _, name = await _known(connection, links, token)
-    return _page(
-        f"Get no more mails about new posts by {name}?",
-        '<form method="post"><button type="submit" name="List-Unsubscribe" value="One-Click">'
-        "No more mails</button></form>",
-    )
+    return unsubscribe_pages.question(f"Get no more mails about new posts by {name}?")
 
 
 async def end(
     connection: AsyncConnection, links: SubscriptionLinks, token: str, *, now: datetime
-) -> str:
+) -> bytes:
     """Ends the subscription, once; the page that says so. Raises NOT_FOUND as `question`."""
     subscriber_id, creator_id, name = await _known(connection, links, token)
     known = await store.get_subscription(connection, subscriber_id, creator_id)
@@ -39,7 +32,7 @@ async def end(
         await store.update_subscription(
             connection, subscriber_id, creator_id, status=CANCELLED, cancelled_at=now
         )
-    return _page(f"You get no more mails about new posts by {name}.", "")
+    return unsubscribe_pages.done(f"You get no more mails about new posts by {name}.")
 
 
 async def _known(
@@ -50,11 +43,3 @@ async def _known(
     if pair is None or creator is None:
         raise DistillError(ErrorReason.NOT_FOUND, "This address was not made here.")
     return (*pair, creator.username)
-
-
-def _page(said: str, more: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Subscription</title></head>'
-        f"<body><p>{escape(said)}</p>{more}</body></html>"
-    )

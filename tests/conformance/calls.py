@@ -88,6 +88,12 @@ def requests(job_id: str, key: str = "key") -> Mapping[str, Message]:
             token="unknown", file="feed.atom"
         ),
         "/distill.v1.DigestService/DeleteDigestFeed": digest.DeleteDigestFeedRequest(),
+        "/distill.v1.DigestService/ShowDigestUnsubscription": (
+            digest.ShowDigestUnsubscriptionRequest(token="unknown")
+        ),
+        "/distill.v1.DigestService/ConfirmDigestUnsubscription": (
+            digest.ConfirmDigestUnsubscriptionRequest(token="unknown")
+        ),
         "/distill.v1.DigestService/StopDigestMails": digest.StopDigestMailsRequest(token="unknown"),
         "/distill.v1.ConnectionService/DeleteConnection": connection.DeleteConnectionRequest(
             source="rss"

@@ -115,6 +115,8 @@ ROWS: Mapping[str, Row] = {
     "/distill.v1.DigestService/DeleteDigestFeed": _NOTHING,
     "/distill.v1.DigestService/GetDigestFeed": Row({"token": _SECRET}, free=frozenset({"file"})),
     "/distill.v1.DigestService/StopDigestMails": Row({"token": _SECRET}),
+    "/distill.v1.DigestService/ShowDigestUnsubscription": Row({"token": _SECRET}),
+    "/distill.v1.DigestService/ConfirmDigestUnsubscription": Row({"token": _SECRET}),
     "/distill.v1.ConnectionService/ListConnections": _NOTHING,
     "/distill.v1.ConnectionService/GetConnection": Row({"source": _CONNECTION}),
     # Whoever connects a source connects an account of their own.

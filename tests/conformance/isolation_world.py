@@ -152,11 +152,12 @@ async def _furnish(service: Service, user: str, source: str) -> Ids:
     body = {"query": "story", "limit": 1}
     found = await service.call("POST", "/content/search", body, user=user)
     digests = await service.call("POST", "/digests/feed", user=user)
+    stop = (await link_tokens(service)).sign(user, UNSUBSCRIBE)
     ids.tokens = {
         "/distill.v1.DigestService/GetDigestFeed": digests.body["atom"].split("/")[-2],
-        "/distill.v1.DigestService/StopDigestMails": (await link_tokens(service)).sign(
-            user, UNSUBSCRIBE
-        ),
+        "/distill.v1.DigestService/StopDigestMails": stop,
+        "/distill.v1.DigestService/ShowDigestUnsubscription": stop,
+        "/distill.v1.DigestService/ConfirmDigestUnsubscription": stop,
         "/distill.v1.ContentService/ListRecent": recent.body["metadata"]["next_page_token"],
         "/distill.v1.ContentService/Search": found.body["metadata"]["next_page_token"],
         "/distill.v1.ContentService/SearchStream": found.body["metadata"]["next_page_token"],

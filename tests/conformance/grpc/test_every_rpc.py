@@ -55,7 +55,7 @@ async def test_every_rpc_succeeds_once_in_the_life_of_a_user(shared: Service, us
             request.job_id = job_id
         if full_name.endswith("/GetDigestFeed"):
             request.token = feed_token
-        if full_name.endswith("/StopDigestMails"):
+        if full_name.endswith(("/StopDigestMails", "DigestUnsubscription")):
             request.token = (await link_tokens(shared)).sign(user, UNSUBSCRIBE)
         if full_name.endswith("/Sync"):
             await shared.synced(user)

@@ -20,7 +20,7 @@ PUBLIC = {
     *("/api", "/capabilities", "/health", "/.well-known/jwks.json"),
     "/webhooks/{source}/{key}",  # a signature proves who calls
     "/digests/{token}/{file}",  # the token in the address is the secret
-    "/digests/{token}/unsubscribe",
+    *("/digests/{token}/unsubscribe", "/digests/{token}/unsubscribe/confirm"),
 }
 PUBLIC_PUBLISHING = {
     "POST /api/v1/users/register",

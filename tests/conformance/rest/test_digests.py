@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urljoin
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
@@ -223,6 +225,18 @@ async def test_a_feed_is_read_by_its_address_alone_until_it_is_ended(
     assert_error(await idle.call("DELETE", "/digests/feed", user=user, door=door), "not_found")
 
 
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_feed_is_made_with_a_body_of_nothing_and_without_one(
+    idle: Service, user: str, door: Door
+) -> None:
+    await watch(idle, user)
+    for body in ({}, None):
+        made = await idle.call("POST", "/digests/feed", body, user=user, door=door)
+        assert made.status == 201, made.text
+    wrong = await idle.call("POST", "/digests/feed", {"format": "rss"}, user=user, door=door)
+    assert "format" in assert_error(wrong, "invalid_argument")["details"]
+
+
 async def test_a_new_address_ends_the_old_one_and_leaving_ends_all(
     idle: Service, user: str
 ) -> None:
@@ -247,10 +261,6 @@ async def test_one_click_of_a_mail_program_ends_the_mails(
     await idle.call("PUT", "/preferences", {"mail": True, "digest_hour": 7}, user=user)
     token = (await link_tokens(idle)).sign(user, UNSUBSCRIBE)
     path = f"/digests/{token}/unsubscribe"
-    # A look at the address, as scanners take, ends nothing.
-    looked = await idle.call("GET", path, user=None, door=door)
-    assert looked.status in {400, 404, 405}
-    assert (await idle.call("GET", "/preferences", user=user)).body["mail"] is True
     answer = await idle.call(
         "POST",
         path,
@@ -264,8 +274,42 @@ async def test_one_click_of_a_mail_program_ends_the_mails(
     assert (told["mail"], told["digest_hour"]) == (False, 7)
     forged = token[:-1] + ("A" if token[-1] != "A" else "B")
     for wrong in ("x", f"{token.partition('.')[0]}.", forged):
-        refused = await idle.call("POST", f"/digests/{wrong}/unsubscribe", user=None, door=door)
-        assert_error(refused, "not_found")
+        for method, end in (("POST", ""), ("GET", ""), ("POST", "/confirm")):
+            address = f"/digests/{wrong}/unsubscribe{end}"
+            refused = await idle.call(method, address, user=None, door=door)
+            assert_error(refused, "not_found")
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_the_link_of_a_mail_asks_first_and_its_button_ends_the_mails(
+    idle: Service, user: str, door: Door
+) -> None:
+    await watch(idle, user)
+    await idle.call("PUT", "/preferences", {"mail": True, "digest_hour": 7}, user=user)
+    token = (await link_tokens(idle)).sign(user, UNSUBSCRIBE)
+    path = f"/digests/{token}/unsubscribe"
+
+    async def mailed() -> bool:
+        return bool((await idle.call("GET", "/preferences", user=user)).body["mail"])
+
+    # A look at the address, as scanners take, ends nothing.
+    asked = await idle.call("GET", path, user=None, door=door)
+    assert (asked.status, asked.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    (action,) = re.findall(r'<form method="post" action="([^"]+)">', asked.text)
+    assert await mailed()
+    for _ in range(2):
+        ended = await idle.call(
+            "POST",
+            urljoin(path, action),
+            user=None,
+            door=door,
+            data=b"List-Unsubscribe=One-Click",
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+        )
+        assert (ended.status, ended.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert "no more digests by mail" in ended.text
+        assert "<form" not in ended.text
+        assert not await mailed()
 
 
 async def test_preferences_are_each_users_own(idle: Service, user: str) -> None:

@@ -151,11 +151,10 @@ def methods_by_path() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for rpc in contract.rpcs():
         found.setdefault(path_of(rpc), set()).add(rpc.http_method)
-    # These are spelled as an id of a user, the name of a period or a file of a feed may be.
+    # These are spelled as an id of a user or the name of a period may be.
     for path in ("/api/v1/users/register", "/api/v1/users/login"):
         found[path] |= {"GET", "PUT"}
-    for path in ("/content/summary/daily:regenerate", "/digests/unknown/unsubscribe"):
-        found[path] |= {"GET"}
+    found["/content/summary/daily:regenerate"] |= {"GET"}
     return found
 
 

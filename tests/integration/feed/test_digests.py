@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
@@ -45,7 +46,7 @@ from tests.integration.feed.digested import (
 )
 from tests.integration.feed.world import USER, World
 from tests.servers.openai import KEY, MODEL, OpenAiServer, honest, openai_server
-from tests.servers.smtp import MailServer, mail_server
+from tests.servers.smtp import MailServer, header, mail_server
 
 # --- When -----------------------------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ async def test_a_mail_is_text_and_html_and_can_be_left_with_one_click(world: Wor
     assert message["Subject"] == f"Your digest of {YESTERDAY}"
     assert message["From"] == "Distill <distill@example.org>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    address = message["List-Unsubscribe"].strip("<>")
+    address = header(server.received[0], "List-Unsubscribe").strip("<>")
     assert address.startswith("https://distill.example/digests/")
     token = address.split("/")[-2]
     assert LinkTokens(b"k" * 32).read(token, UNSUBSCRIBE) == USER
@@ -204,6 +205,33 @@ async def test_a_mail_is_text_and_html_and_can_be_left_with_one_click(world: Wor
         text = part.get_content()
         assert "bronze statues" in text
         assert "https://news.example/0" in text
+        # What a person can do about it.
+        assert address in text
+        assert "distill preferences set --hour" in text
+        assert "PUT https://distill.example/preferences" in text
+
+
+@pytest.mark.parametrize("utf8", [False, True])
+@pytest.mark.parametrize("user", ["user_2NNEqL2nrIRdJ194ndJqAHwEfxC", "auth0|" + "u" * 249])
+async def test_the_address_of_one_click_is_sent_as_it_is_whatever_its_length(
+    world: World, user: str, utf8: bool
+) -> None:
+    await subscriber(world, user)
+    await world.tell("UPDATE watches SET email = 'reader@b\u00fccher.example'")
+    (job,) = await tick(world, DUE)
+    await maker(world, DUE).run(**job)
+    async with mail_server(utf8=utf8) as server:
+        assert await post(world, smtp(server), DUE).send_due() == 1
+    (sent,) = server.received
+    token = LinkTokens(b"k" * 32).sign(user, UNSUBSCRIBE)
+    told = f"<https://distill.example/digests/{token}/unsubscribe>"
+    assert header(sent, "List-Unsubscribe") == told
+    assert f"List-Unsubscribe: {told}\r\n".encode() in sent
+    assert header(sent, "List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+    assert re.fullmatch(r"<digest\.[0-9a-f]{40}@example\.org>", header(sent, "Message-ID"))
+    # A domain beyond ASCII is spelled as DNS spells it.
+    assert server.recipients == [header(sent, "To")] == ["reader@xn--bcher-kva.example"]
+    assert max(map(len, sent.split(b"\r\n"))) <= 998
 
 
 async def test_a_mail_that_was_not_taken_is_sent_again_as_the_same_message(world: World) -> None:

@@ -17,7 +17,7 @@ from distill_grpc.mail.smtp import SmtpMailer
 from distill_grpc.publishing.notifying import Notifier, Patience, SteadyPace
 from tests.integration.publishing import platform
 from tests.integration.publishing.platform import ADDRESSES, accounts, announce, publish, subscribe
-from tests.servers.smtp import MailServer, mail_server
+from tests.servers.smtp import MailServer, header, mail_server
 
 QUICK = Patience(first=timedelta(0), lease=timedelta(seconds=4), mail=2.0)
 
@@ -100,16 +100,19 @@ async def test_only_those_who_had_subscribed_and_still_do_get_a_mail(engine: Asy
 async def test_a_mail_has_text_safe_html_and_an_end_of_one_click(engine: AsyncEngine) -> None:
     hostile = "Hello <script>alert(1)</script> *you* & <b onclick='x()'>me</b>"
     async with mail_server() as server:
-        with structlog.contextvars.bound_contextvars(request_id="req-7"):
+        with structlog.contextvars.bound_contextvars(request_id="req-7" * 20):
             post_id, readers = await announced(
                 engine, 1, title="A <b>title</b>, \u00fcber alles", content=hostile
             )
         await notifier(engine, server).send_due()
     message = server.messages[0]
     assert message["Subject"] == "A <b>title</b>, \u00fcber alles"
-    assert message["X-Request-Id"] == "req-7"
-    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    link = message["List-Unsubscribe"].strip("<>")
+    (sent,) = server.received
+    assert header(sent, "X-Request-Id") == "req-7" * 20
+    assert header(sent, "List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+    told = header(sent, "List-Unsubscribe")
+    assert f"List-Unsubscribe: {told}\r\n".encode() in sent
+    link = told.strip("<>")
     assert link.startswith("https://distill.example/api/v1/unsubscribe/")
     creator = (await platform.rows(engine, "SELECT creator_id FROM posts"))[0].creator_id
     assert platform.links().pair(link.rpartition("/")[2]) == (readers[0], creator)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from multidict import CIMultiDict
 
+from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1.connection_service_pb2 import PutConnectionRequest
 from distill_grpc.proto.distill.v1.content_service_pb2 import (
     GetSummaryRequest,
@@ -127,6 +128,11 @@ async def test_an_endpoint_with_a_body_takes_no_query(door: Door) -> None:
     assert reply.json["details"] == {
         "force": "unknown parameter; this endpoint takes none in its query"
     }
+
+
+def test_whoever_sends_something_may_send_an_empty_object() -> None:
+    senders = [rpc for rpc in contract.rpcs() if rpc.http_method in {"POST", "PUT", "PATCH"}]
+    assert [rpc.name for rpc in senders if not rpc.body] == []
 
 
 async def test_an_endpoint_without_a_body_refuses_one(door: Door) -> None:

@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64istill/v1/digest_service.proto\x12\ndistill.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x19\n\x17\x43reateDigestFeedRequest\"5\n\nDigestFeed\x12\x0b\n\x03rss\x18\x01 \x01(\t\x12\x0c\n\x04\x61tom\x18\x02 \x01(\t\x12\x0c\n\x04json\x18\x03 \x01(\t\"\x19\n\x17\x44\x65leteDigestFeedRequest\"\x86\x01\n\x18\x44\x65leteDigestFeedResponse\x12;\n\x06status\x18\x01 \x01(\x0e\x32+.distill.v1.DeleteDigestFeedResponse.Status\"-\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x0b\n\x07revoked\x10\x01\"\xa0\x01\n\x14GetDigestFeedRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12n\n\x04\x66ile\x18\x02 \x01(\tB`\xbaH]\xba\x01Z\n\x04\x66ile\x12(must be feed.rss, feed.atom or feed.json\x1a(this.matches(\'^feed[.](rss|atom|json)$\')\"W\n\x16StopDigestMailsRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd8\x04\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\x89\x01\n\x17StopDigestMailsResponse\x12:\n\x06status\x18\x01 \x01(\x0e\x32*.distill.v1.StopDigestMailsResponse.Status\"2\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x10\n\x0cunsubscribed\x10\x01\x32\x84\x04\n\rDigestService\x12q\n\x10\x43reateDigestFeed\x12#.distill.v1.CreateDigestFeedRequest\x1a\x16.distill.v1.DigestFeed\" \xaa\xbb\x18\x07\x12\x01\x01\x1a\x02\xc9\x01\x82\xd3\xe4\x93\x02\x0f\"\r/digests/feed\x12{\n\x10\x44\x65leteDigestFeed\x12#.distill.v1.DeleteDigestFeedRequest\x1a$.distill.v1.DeleteDigestFeedResponse\"\x1c\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x0f*\r/digests/feed\x12q\n\rGetDigestFeed\x12 .distill.v1.GetDigestFeedRequest\x1a\x14.google.api.HttpBody\"(\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02\x19\x12\x17/digests/{token}/{file}\x12\x8f\x01\n\x0fStopDigestMails\x12\".distill.v1.StopDigestMailsRequest\x1a#.distill.v1.StopDigestMailsResponse\"3\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02$\"\x1c/digests/{token}/unsubscribe:\x04\x66ormB8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64istill/v1/digest_service.proto\x12\ndistill.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x64istill/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\"\x19\n\x17\x43reateDigestFeedRequest\"5\n\nDigestFeed\x12\x0b\n\x03rss\x18\x01 \x01(\t\x12\x0c\n\x04\x61tom\x18\x02 \x01(\t\x12\x0c\n\x04json\x18\x03 \x01(\t\"\x19\n\x17\x44\x65leteDigestFeedRequest\"\x86\x01\n\x18\x44\x65leteDigestFeedResponse\x12;\n\x06status\x18\x01 \x01(\x0e\x32+.distill.v1.DeleteDigestFeedResponse.Status\"-\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x0b\n\x07revoked\x10\x01\"\xa0\x01\n\x14GetDigestFeedRequest\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12n\n\x04\x66ile\x18\x02 \x01(\tB`\xbaH]\xba\x01Z\n\x04\x66ile\x12(must be feed.rss, feed.atom or feed.json\x1a(this.matches(\'^feed[.](rss|atom|json)$\')\"<\n\x1fShowDigestUnsubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd8\x04\"c\n\"ConfirmDigestUnsubscriptionRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd8\x04\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"W\n\x16StopDigestMailsRequest\x12\x19\n\x05token\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xd8\x04\x12\"\n\x04\x66orm\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"\x89\x01\n\x17StopDigestMailsResponse\x12:\n\x06status\x18\x01 \x01(\x0e\x32*.distill.v1.StopDigestMailsResponse.Status\"2\n\x06Status\x12\x16\n\x12status_unspecified\x10\x00\x12\x10\n\x0cunsubscribed\x10\x01\x32\xb9\x06\n\rDigestService\x12t\n\x10\x43reateDigestFeed\x12#.distill.v1.CreateDigestFeedRequest\x1a\x16.distill.v1.DigestFeed\"#\xaa\xbb\x18\x07\x12\x01\x01\x1a\x02\xc9\x01\x82\xd3\xe4\x93\x02\x12\"\r/digests/feed:\x01*\x12{\n\x10\x44\x65leteDigestFeed\x12#.distill.v1.DeleteDigestFeedRequest\x1a$.distill.v1.DeleteDigestFeedResponse\"\x1c\xaa\xbb\x18\x03\x12\x01\x0b\x82\xd3\xe4\x93\x02\x0f*\r/digests/feed\x12q\n\rGetDigestFeed\x12 .distill.v1.GetDigestFeedRequest\x1a\x14.google.api.HttpBody\"(\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02\x19\x12\x17/digests/{token}/{file}\x12\x8c\x01\n\x18ShowDigestUnsubscription\x12+.distill.v1.ShowDigestUnsubscriptionRequest\x1a\x14.google.api.HttpBody\"-\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02\x1e\x12\x1c/digests/{token}/unsubscribe\x12\xa0\x01\n\x1b\x43onfirmDigestUnsubscription\x12..distill.v1.ConfirmDigestUnsubscriptionRequest\x1a\x14.google.api.HttpBody\";\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02,\"$/digests/{token}/unsubscribe/confirm:\x04\x66orm\x12\x8f\x01\n\x0fStopDigestMails\x12\".distill.v1.StopDigestMailsRequest\x1a#.distill.v1.StopDigestMailsResponse\"3\xaa\xbb\x18\x05\x08\x01\x12\x01\x0b\x82\xd3\xe4\x93\x02$\"\x1c/digests/{token}/unsubscribe:\x04\x66ormB8\n\x0e\x64\x65v.distill.v1P\x01Z$distill.dev/gen/distill/v1;distillv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,14 +41,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDIGESTFEEDREQUEST'].fields_by_name['token']._serialized_options = b'\272H\006r\004\020\001\030d'
   _globals['_GETDIGESTFEEDREQUEST'].fields_by_name['file']._loaded_options = None
   _globals['_GETDIGESTFEEDREQUEST'].fields_by_name['file']._serialized_options = b'\272H]\272\001Z\n\004file\022(must be feed.rss, feed.atom or feed.json\032(this.matches(\'^feed[.](rss|atom|json)$\')'
+  _globals['_SHOWDIGESTUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_SHOWDIGESTUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\330\004'
+  _globals['_CONFIRMDIGESTUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_CONFIRMDIGESTUNSUBSCRIPTIONREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\330\004'
   _globals['_STOPDIGESTMAILSREQUEST'].fields_by_name['token']._loaded_options = None
   _globals['_STOPDIGESTMAILSREQUEST'].fields_by_name['token']._serialized_options = b'\272H\007r\005\020\001\030\330\004'
   _globals['_DIGESTSERVICE'].methods_by_name['CreateDigestFeed']._loaded_options = None
-  _globals['_DIGESTSERVICE'].methods_by_name['CreateDigestFeed']._serialized_options = b'\252\273\030\007\022\001\001\032\002\311\001\202\323\344\223\002\017\"\r/digests/feed'
+  _globals['_DIGESTSERVICE'].methods_by_name['CreateDigestFeed']._serialized_options = b'\252\273\030\007\022\001\001\032\002\311\001\202\323\344\223\002\022\"\r/digests/feed:\001*'
   _globals['_DIGESTSERVICE'].methods_by_name['DeleteDigestFeed']._loaded_options = None
   _globals['_DIGESTSERVICE'].methods_by_name['DeleteDigestFeed']._serialized_options = b'\252\273\030\003\022\001\013\202\323\344\223\002\017*\r/digests/feed'
   _globals['_DIGESTSERVICE'].methods_by_name['GetDigestFeed']._loaded_options = None
   _globals['_DIGESTSERVICE'].methods_by_name['GetDigestFeed']._serialized_options = b'\252\273\030\005\010\001\022\001\013\202\323\344\223\002\031\022\027/digests/{token}/{file}'
+  _globals['_DIGESTSERVICE'].methods_by_name['ShowDigestUnsubscription']._loaded_options = None
+  _globals['_DIGESTSERVICE'].methods_by_name['ShowDigestUnsubscription']._serialized_options = b'\252\273\030\005\010\001\022\001\013\202\323\344\223\002\036\022\034/digests/{token}/unsubscribe'
+  _globals['_DIGESTSERVICE'].methods_by_name['ConfirmDigestUnsubscription']._loaded_options = None
+  _globals['_DIGESTSERVICE'].methods_by_name['ConfirmDigestUnsubscription']._serialized_options = b'\252\273\030\005\010\001\022\001\013\202\323\344\223\002,\"$/digests/{token}/unsubscribe/confirm:\004form'
   _globals['_DIGESTSERVICE'].methods_by_name['StopDigestMails']._loaded_options = None
   _globals['_DIGESTSERVICE'].methods_by_name['StopDigestMails']._serialized_options = b'\252\273\030\005\010\001\022\001\013\202\323\344\223\002$\"\034/digests/{token}/unsubscribe:\004form'
   _globals['_CREATEDIGESTFEEDREQUEST']._serialized_start=159
@@ -63,12 +71,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEDIGESTFEEDRESPONSE_STATUS']._serialized_end=403
   _globals['_GETDIGESTFEEDREQUEST']._serialized_start=406
   _globals['_GETDIGESTFEEDREQUEST']._serialized_end=566
-  _globals['_STOPDIGESTMAILSREQUEST']._serialized_start=568
-  _globals['_STOPDIGESTMAILSREQUEST']._serialized_end=655
-  _globals['_STOPDIGESTMAILSRESPONSE']._serialized_start=658
-  _globals['_STOPDIGESTMAILSRESPONSE']._serialized_end=795
-  _globals['_STOPDIGESTMAILSRESPONSE_STATUS']._serialized_start=745
-  _globals['_STOPDIGESTMAILSRESPONSE_STATUS']._serialized_end=795
-  _globals['_DIGESTSERVICE']._serialized_start=798
-  _globals['_DIGESTSERVICE']._serialized_end=1314
+  _globals['_SHOWDIGESTUNSUBSCRIPTIONREQUEST']._serialized_start=568
+  _globals['_SHOWDIGESTUNSUBSCRIPTIONREQUEST']._serialized_end=628
+  _globals['_CONFIRMDIGESTUNSUBSCRIPTIONREQUEST']._serialized_start=630
+  _globals['_CONFIRMDIGESTUNSUBSCRIPTIONREQUEST']._serialized_end=729
+  _globals['_STOPDIGESTMAILSREQUEST']._serialized_start=731
+  _globals['_STOPDIGESTMAILSREQUEST']._serialized_end=818
+  _globals['_STOPDIGESTMAILSRESPONSE']._serialized_start=821
+  _globals['_STOPDIGESTMAILSRESPONSE']._serialized_end=958
+  _globals['_STOPDIGESTMAILSRESPONSE_STATUS']._serialized_start=908
+  _globals['_STOPDIGESTMAILSRESPONSE_STATUS']._serialized_end=958
+  _globals['_DIGESTSERVICE']._serialized_start=961
+  _globals['_DIGESTSERVICE']._serialized_end=1786
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,20 @@ class GetDigestFeedRequest(_message.Message):
     file: str
     def __init__(self, token: _Optional[str] = ..., file: _Optional[str] = ...) -> None: ...
 
+class ShowDigestUnsubscriptionRequest(_message.Message):
+    __slots__ = ("token",)
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    def __init__(self, token: _Optional[str] = ...) -> None: ...
+
+class ConfirmDigestUnsubscriptionRequest(_message.Message):
+    __slots__ = ("token", "form")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    form: _httpbody_pb2.HttpBody
+    def __init__(self, token: _Optional[str] = ..., form: _Optional[_Union[_httpbody_pb2.HttpBody, _Mapping]] = ...) -> None: ...
+
 class StopDigestMailsRequest(_message.Message):
     __slots__ = ("token", "form")
     TOKEN_FIELD_NUMBER: _ClassVar[int]

@@ -52,6 +52,16 @@ class DigestServiceStub:
                 request_serializer=distill_dot_v1_dot_digest__service__pb2.GetDigestFeedRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.ShowDigestUnsubscription = channel.unary_unary(
+                '/distill.v1.DigestService/ShowDigestUnsubscription',
+                request_serializer=distill_dot_v1_dot_digest__service__pb2.ShowDigestUnsubscriptionRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.ConfirmDigestUnsubscription = channel.unary_unary(
+                '/distill.v1.DigestService/ConfirmDigestUnsubscription',
+                request_serializer=distill_dot_v1_dot_digest__service__pb2.ConfirmDigestUnsubscriptionRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.StopDigestMails = channel.unary_unary(
                 '/distill.v1.DigestService/StopDigestMails',
                 request_serializer=distill_dot_v1_dot_digest__service__pb2.StopDigestMailsRequest.SerializeToString,
@@ -84,6 +94,20 @@ class DigestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowDigestUnsubscription(self, request, context):
+        """The page behind the link in a mail: asks whether the mails are to end, and changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmDigestUnsubscription(self, request, context):
+        """Stop the mails, by the button of that page; the page that says so. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def StopDigestMails(self, request, context):
         """Stop the mails, by the one click that a mail program offers (RFC 8058).
         """
@@ -107,6 +131,16 @@ def add_DigestServiceServicer_to_server(servicer, server):
             'GetDigestFeed': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDigestFeed,
                     request_deserializer=distill_dot_v1_dot_digest__service__pb2.GetDigestFeedRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ShowDigestUnsubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowDigestUnsubscription,
+                    request_deserializer=distill_dot_v1_dot_digest__service__pb2.ShowDigestUnsubscriptionRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'ConfirmDigestUnsubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDigestUnsubscription,
+                    request_deserializer=distill_dot_v1_dot_digest__service__pb2.ConfirmDigestUnsubscriptionRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'StopDigestMails': grpc.unary_unary_rpc_method_handler(
@@ -196,6 +230,60 @@ class DigestService:
             target,
             '/distill.v1.DigestService/GetDigestFeed',
             distill_dot_v1_dot_digest__service__pb2.GetDigestFeedRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowDigestUnsubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/distill.v1.DigestService/ShowDigestUnsubscription',
+            distill_dot_v1_dot_digest__service__pb2.ShowDigestUnsubscriptionRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDigestUnsubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/distill.v1.DigestService/ConfirmDigestUnsubscription',
+            distill_dot_v1_dot_digest__service__pb2.ConfirmDigestUnsubscriptionRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
