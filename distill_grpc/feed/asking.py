@@ -20,7 +20,7 @@ from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
 from distill_grpc.llm.base import Document, Statement
-from distill_grpc.llm.languages import STOP_WORDS, guess_language, words
+from distill_grpc.llm.languages import STOP_WORDS, guess_language, names_asked, words
 
 ITEMS = 60  # that are read for an answer
 _WORDS = 32  # of a question that are searched for
@@ -139,8 +139,10 @@ def searched(question: str) -> str:
     """The query that finds items with any word of a question that tells something; "" without one."""
     found = words(question)
     stop = STOP_WORDS.get(guess_language(found), frozenset()) | STOP_WORDS["en"]
-    telling = dict.fromkeys(word for word in found if word not in stop and len(word) > 1)
-    return " or ".join(list(telling)[:_WORDS])
+    telling = (word for word in found if word not in stop and len(word) > 1)
+    # Names first: words around them are found in much else.
+    wanted = dict.fromkeys([*names_asked(question).values(), *telling])
+    return " or ".join(list(wanted)[:_WORDS])
 
 
 def _document(row: item_lists.ItemRow) -> Document:
