@@ -23,6 +23,7 @@ from distill_grpc.llm.languages import (
     guess_language,
     names_asked,
     names_in,
+    without_tense,
     words,
     writes_no_spaces,
 )
@@ -155,7 +156,8 @@ def weigh(question: Question) -> Evidence:
     passages: list[Passage] = []
     for reading in readings:
         language = reading.language or "en"
-        wanted = _weights(tokeniser.terms(telling, language), names, held.values())
+        asked = without_tense(tokeniser.terms(telling, language), language)
+        wanted = _weights(asked, names, held.values())
         above = f"{reading.title}. {reading.document.author}"
         title = _terms(above, language, tokeniser, named=bool(names))
         for sentence in (reading.title, *sentences_of(reading, limit=_READ)):
@@ -184,13 +186,13 @@ def _taken_apart(question: str) -> tuple[frozenset[str], str]:
 
 
 def _terms(text: str, language: str, tokeniser: Tokeniser, *, named: bool) -> set[str]:
-    terms = set(tokeniser.terms(text, language))
+    terms = set(without_tense(tokeniser.terms(text, language), language))
     return terms | names_in(text, language) if named else terms
 
 
 def _held(reading: Reading, tokeniser: Tokeniser) -> frozenset[str]:
     text = f"{reading.title} {reading.document.author} {reading.document.text[:_READ]}"
-    return frozenset(tokeniser.terms(text, reading.language or "en"))
+    return frozenset(_terms(text, reading.language or "en", tokeniser, named=False))
 
 
 def _weights(

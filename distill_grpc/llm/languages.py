@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 def listed(text: str) -> frozenset[str]:
@@ -129,6 +129,18 @@ _SUFFIX_TEXTS = {
 }
 _SUFFIXES = {code: tuple(text.split()) for code, text in _SUFFIX_TEXTS.items()}
 _MIN_STEM = 4
+
+# What English verbs become in the past where no suffix tells: questions ask `did … pay`, texts say `paid`.
+_PAST_TEXT = """paid pay bought buy sold sell won win lost lose built build found find met meet left leave
+    spent spend sent send lent lend held hold led lead told tell taught teach thought think brought bring
+    caught catch fought fight sought seek wrote write written write spoke speak spoken speak broke break
+    broken break chose choose chosen choose drove drive driven drive rose rise risen rise stole steal
+    stolen steal drew draw drawn draw grew grow grown grow flew fly flown fly threw throw thrown throw
+    blew blow blown blow fell fall fallen fall began begin begun begin ran run sang sing sung sing sank
+    sink sunk sink swam swim struck strike stood stand understood understand withdrew withdraw withdrawn
+    withdraw froze freeze frozen freeze forgot forget forgotten forget wore wear worn wear rode ride shot
+    shoot fed feed fled flee slept sleep swept sweep meant mean dealt deal felt feel beaten beat shown
+    show laid lay ate eat eaten eat"""
 
 # `\w` leaves out the vowel signs and marks that other scripts write inside their words.
 _MARKS = (
@@ -261,6 +273,26 @@ def _terms_of(word: str, language: str) -> tuple[str, ...]:
     return (_stem(word, language),)
 
 
+def _stem(word: str, language: str) -> str:
+    for suffix in _SUFFIXES.get(language, ()):
+        if word.endswith(suffix) and len(word) - len(suffix) >= _MIN_STEM:
+            stem = word[: -len(suffix)]
+            # `running` and `runs` meet at `run`.
+            return stem[:-1] if stem[-1] == stem[-2] and suffix in {"ing", "ed", "er"} else stem
+    return word
+
+
+_PASTS = {
+    _stem(past, "en"): _stem(verb, "en")
+    for past, verb in zip(_PAST_TEXT.split()[::2], _PAST_TEXT.split()[1::2], strict=True)
+}
+
+
+def without_tense(terms: Iterable[str], language: str) -> list[str]:
+    """The terms with English verbs of irregular form as they are in the present."""
+    return [_PASTS.get(term, term) for term in terms] if language == "en" else list(terms)
+
+
 def _pairs(word: str) -> list[str]:
     pairs: list[str] = []
     end = 0
@@ -273,12 +305,3 @@ def _pairs(word: str) -> list[str]:
     if len(rest := word[end:]) > 1:
         pairs.append(rest)
     return pairs
-
-
-def _stem(word: str, language: str) -> str:
-    for suffix in _SUFFIXES.get(language, ()):
-        if word.endswith(suffix) and len(word) - len(suffix) >= _MIN_STEM:
-            stem = word[: -len(suffix)]
-            # `running` and `runs` meet at `run`.
-            return stem[:-1] if stem[-1] == stem[-2] and suffix in {"ing", "ed", "er"} else stem
-    return word

@@ -100,7 +100,8 @@ NAMED = (
 @pytest.mark.parametrize(
     ("question", "word"),
     [
-        ("What has AT&T paid for the network?", "$3.5bn"),
+        ("How much did AT&T pay?", "$3.5bn"),
+        ("What did AT&T pay for the network?", "$3.5bn"),
         ("What did X announce?", "Dublin"),
         ("What has X's office announced?", "Dublin"),
         ("Which tariffs on steel did the US lift?", "May"),
@@ -120,7 +121,7 @@ async def test_a_name_of_a_letter_or_with_signs_is_answered_about(
 @pytest.mark.parametrize(
     "question",
     [
-        "How much did AT&T demand for pay?",
+        "What does AT&T demand of the union?",
         "What did Y announce?",
         "What did H & M announce?",
         "Who demands more pay at Q&A?",
@@ -182,7 +183,7 @@ async def test_words_that_only_ask_need_not_be_found(
 async def test_a_headline_of_two_repositories_is_said_once(document: Make) -> None:
     heads = (
         "[acme/harbour] Login breaks at midnight",
-        "[acme/lighthouse] Login breaks at midnight",
+        "[bolt/lighthouse] Login breaks at midnight",
     )
     answer = await OfflineAnswerer().answer(
         Question(text="When does the login break?", documents=[document(title=h) for h in heads])
