@@ -16,12 +16,12 @@ from distill_grpc.feed import hybrid_search, rank_fusion, reading
 from distill_grpc.feed.documents import document
 from distill_grpc.feed.preferring import Taste
 from distill_grpc.feed.query_embedding import NOTHING, Seeker, Sought
-from distill_grpc.feed.search_text import has_runs, phrased
+from distill_grpc.feed.search_text import has_runs, phrased, plain
 from distill_grpc.feed.spending import UserPurse, daily_limit
 from distill_grpc.feed.store import item_lists, preferences
 from distill_grpc.llm.answering import Answer, Answerer, Question
 from distill_grpc.llm.base import Document, Statement
-from distill_grpc.llm.languages import STOP_WORDS, guess_language, pairs_of, words
+from distill_grpc.llm.languages import STOP_WORDS, guess_language, names_asked, pairs_of, words
 
 ITEMS = 60  # that are read for an answer
 _WORDS = 32  # of a question that are searched for
@@ -140,13 +140,15 @@ def searched(question: str) -> str:
     """The query that finds items with any word of a question that tells something; "" without one."""
     found = words(question)
     stop = STOP_WORDS.get(guess_language(found), frozenset()) | STOP_WORDS["en"]
-    telling = dict.fromkeys(
+    telling = (
         term
         for word in found
         if word not in stop and len(word) > 1
         for term in (pairs_of(word) if has_runs(word) else [word])
     )
-    return phrased(" or ".join(list(telling)[:_WORDS]))
+    # Names first: words around them are found in much else.
+    wanted = dict.fromkeys([*names_asked(question).values(), *telling])
+    return phrased(plain(" or ".join(list(wanted)[:_WORDS])))
 
 
 def _document(row: item_lists.ItemRow) -> Document:

@@ -20,6 +20,7 @@ from distill_grpc.feed.conversion import fill_item, item_key, set_about, set_fac
 from distill_grpc.feed.digesting import Digester, Spender, cited
 from distill_grpc.feed.page_tokens import PageTokens
 from distill_grpc.feed.query_embedding import NOTHING, Seeker, Sought
+from distill_grpc.llm.answering import together
 from distill_grpc.llm.base import Document, Statement
 from distill_grpc.proto.distill.v1 import content_service_pb2 as pb
 from distill_grpc.rpc.call import Call
@@ -220,7 +221,7 @@ def _answer(told: asking.Told) -> pb.AskResponse:
     for said in told.answer.statements:
         _add_statement(response.statements.add(), said, told.documents)
     if told.answer.reason is None:
-        response.answer = " ".join(said.text for said in told.answer.statements)
+        response.answer = together(told.answer.statements)
     else:
         response.reason = _REASONS[told.answer.reason]
     _set_made(response.metadata, told)

@@ -2,21 +2,34 @@
 
 A passage is a sentence. It counts by the words of the question that it has, rare ones more than
 frequent ones, and a word that no document has most of all: so documents about something else do not answer,
-however alike they sound. What a document's headline says counts for its sentences, but less.
+however alike they sound. What a document's headline says counts for its sentences, but less. A name too
+short to be a word, such as `AT&T`, must be there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from distill_grpc.llm.base import Document, Purse, Statement
 from distill_grpc.llm.injection import addresses_a_model
-from distill_grpc.llm.languages import Tokeniser
+from distill_grpc.llm.languages import (
+    STOP_WORDS,
+    Tokeniser,
+    guess_language,
+    names_asked,
+    names_in,
+    without_asking,
+    without_tense,
+    words,
+    writes_no_spaces,
+)
 from distill_grpc.llm.reading import Reading, read, sentences_of
+from distill_grpc.llm.sentences import CLOSING
 
 Reason = Literal["nothing_found", "not_answered"]
 
@@ -25,6 +38,9 @@ _BY_TITLE = 0.6  # … that a word counts for which stands in the headline alone
 _NEAR = 0.75  # of the best sentence's share that others must have
 _READ = 20_000  # characters of a document
 MOST = 5  # sentences of an answer
+_BEGINS = 2  # words with which a question begins
+_REPOSITORY = re.compile(r"^\[[\w.-]+/[\w.-]+\]\s*")  # before headlines of GitHub's mails
+_TELLING = 3  # terms behind that prefix from which two headlines with the same are one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,33 +153,60 @@ def weigh(question: Question) -> Evidence:
     readings = read(question.documents, tokeniser, lambda: None) if question.documents else []
     order = {document.id: place for place, document in enumerate(question.documents)}
     held = {reading.id: _held(reading, tokeniser) for reading in readings}
+    names, telling = _taken_apart(question.text)
     passages: list[Passage] = []
     for reading in readings:
-        wanted = _weights(tokeniser.terms(question.text, reading.language or "en"), held.values())
-        title = set(
-            tokeniser.terms(f"{reading.title} {reading.document.author}", reading.language or "en")
-        )
+        language = reading.language or "en"
+        asked = without_tense(tokeniser.terms(telling, language), language)
+        wanted = _weights(asked, names, held.values())
+        above = f"{reading.title}. {reading.document.author}"
+        title = _terms(above, language, tokeniser, named=bool(names))
         for sentence in (reading.title, *sentences_of(reading, limit=_READ)):
             if not sentence or addresses_a_model(sentence):
                 continue
-            share = _share(wanted, set(tokeniser.terms(sentence, reading.language or "en")), title)
-            if share:
+            own = _terms(sentence, language, tokeniser, named=bool(names))
+            if names <= own | title and (share := _share(wanted, own, title)):
                 passages.append(Passage(reading, sentence, share))
     passages.sort(key=lambda p: (-p.share, order[p.reading.id], len(p.text)))
     return Evidence(readings, passages, tokeniser)
 
 
+def _taken_apart(question: str) -> tuple[frozenset[str], str]:
+    """Names that an answer needs, and the words of the question that tell something."""
+    names = names_asked(question)
+    rest = question
+    for written in sorted(names, key=len, reverse=True):
+        rest = re.sub(rf"(?<!\w){re.escape(written)}(?!\w)", " ", rest)
+    # A question is short: a document may be taken for another language than that which it is asked in,
+    # and where the question's is not known either, the words that it begins with ask in any of them.
+    told, language = words(without_asking(rest)), guess_language(words(question))
+    stop = STOP_WORDS.get(language, frozenset())
+    begins = frozenset() if language else frozenset().union(*STOP_WORDS.values())
+    telling = [w for i, w in enumerate(told) if w not in stop and not (i < _BEGINS and w in begins)]
+    return frozenset(names.values()), " ".join(telling)
+
+
+def _terms(text: str, language: str, tokeniser: Tokeniser, *, named: bool) -> set[str]:
+    terms = set(without_tense(tokeniser.terms(text, language), language))
+    return terms | names_in(text, language) if named else terms
+
+
 def _held(reading: Reading, tokeniser: Tokeniser) -> frozenset[str]:
     text = f"{reading.title} {reading.document.author} {reading.document.text[:_READ]}"
-    return frozenset(tokeniser.terms(text, reading.language or "en"))
+    return frozenset(_terms(text, reading.language or "en", tokeniser, named=False))
 
 
-def _weights(terms: Iterable[str], held: Iterable[frozenset[str]]) -> dict[str, float]:
-    """How much each word of the question counts: the rarer, the more."""
+def _weights(
+    terms: Iterable[str], names: Iterable[str], held: Iterable[frozenset[str]]
+) -> dict[str, float]:
+    """How much each word of the question counts: the rarer, the more. Names count as what nobody has."""
     documents = list(held)
-    return {
-        term: math.log(1 + (len(documents) + 1) / (0.5 + sum(term in have for have in documents)))
-        for term in dict.fromkeys(terms)
+
+    def weight(holding: int) -> float:
+        return math.log(1 + (len(documents) + 1) / (0.5 + holding))
+
+    return dict.fromkeys(names, weight(0)) | {
+        term: weight(sum(term in have for have in documents)) for term in dict.fromkeys(terms)
     }
 
 
@@ -177,5 +220,21 @@ def _share(wanted: dict[str, float], sentence: set[str], title: set[str]) -> flo
 
 
 def _alike(one: str, other: str, tokeniser: Tokeniser) -> bool:
+    """True where two sentences say the same, of whatever repository their headlines are."""
     a, b = (set(tokeniser.terms(text, "en")) for text in (one, other))
-    return len(a & b) >= _NEAR * max(1, min(len(a), len(b)))
+    if len(a & b) >= _NEAR * max(1, min(len(a), len(b))):
+        return True
+    bare = {" ".join(words(_REPOSITORY.sub("", text))) for text in (one, other)}
+    return len(bare) == 1 and len(tokeniser.terms(bare.pop(), "en")) >= _TELLING
+
+
+def together(statements: Sequence[Statement]) -> str:
+    """The statements as one text: a headline without a mark at its end gets one before the next."""
+    texts = [statement.text for statement in statements]
+    return " ".join([*map(_ended, texts[:-1]), *texts[-1:]])
+
+
+def _ended(text: str) -> str:
+    if not text.rstrip(CLOSING)[-1:].isalnum():
+        return text
+    return f"{text}{'。' if writes_no_spaces(text) else '.'}"

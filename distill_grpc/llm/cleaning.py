@@ -23,7 +23,9 @@ _EMPHASIS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__")
 _APPEARED = re.compile(
     r"The post [^\n]{1,300}? (?:first appeared|appeared first) on [^\n]{1,150}", re.IGNORECASE
 )
-_CUT_MARK = re.compile(r" ?\[(?:…|\.\.\.|&hellip;|&#8230;)\]")
+_CUT_MARK = re.compile(r"""([.!?…。！？]["'”’»)]?)?\s?\[(?:…|\.\.\.|&hellip;|&#8230;)\]""")  # noqa: RUF001 -- CJK
+# Marks of footnotes: Markdown's, and raised numbers behind a sentence.
+_NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,20}\](?!:)|(?<=[.!?…,;”’»])[⁰¹²³⁴-⁹]{1,3}(?!\w)")  # noqa: RUF001 -- a quote
 _MORE_MARK = re.compile(
     r"""\ ?(?:
       \((?:more|weiter|suite)(?:…|\.\.\.)\)
@@ -70,7 +72,8 @@ def clean_text(text: str) -> str:
         text = _EMPHASIS.sub("", text)
     if "appeared" in text:
         text = _APPEARED.sub("", text)
-    text = _MORE_MARK.sub("", _CUT_MARK.sub("…", text))
+    text = _NOTE_MARK.sub("", text)
+    text = _MORE_MARK.sub("", _CUT_MARK.sub(lambda cut: cut[1] or "…", text))
     blocks = (_without_links(block) for block in _blocks(text.split("\n")))
     return "\n".join(block for block in blocks if block) or " ".join(whole.split())
 

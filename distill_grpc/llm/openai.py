@@ -44,6 +44,7 @@ _TOKENS, _TOKENS_A_TASK = 900, 350  # that an answer may have; models that think
 _MOST_TOKENS = 8_000
 _PATIENCE = 5.0  # seconds that a server may ask to wait
 _FALLBACK = "fallback"
+_TELLING_ONCE = frozenset({"trending", "important"})  # sections that repeat no highlight
 _REPEATED = 0.75  # share of a sentence's terms that another one has too
 
 
@@ -88,11 +89,21 @@ class OpenAiSummariser:
 
 
 def _digest(made: Plan, work: _Work, model: str) -> Digest:
-    """The model's words where there are any, the extract elsewhere."""
+    """The model's words where there are any, the extract elsewhere.
+
+    What a highlight says, `trending` and `important` do not say again.
+    """
     statements: list[Statement] = []
     kept = []
+    told: list[str] = []
+    said = 0
     for index, slot in enumerate(made.slots):
-        sentences = work.written.get(index)
+        sentences = work.written.get(index, [])
+        if slot.section in _TELLING_ONCE:
+            sentences = [s for s in sentences if not any(work.alike(s.text, t) for t in told)]
+        if not slot.section or slot.section in _TELLING_ONCE:
+            told += [s.text for s in sentences] or [quote for _, quote in slot.extract.quotes]
+        said += len(sentences)
         if sentences:
             ids = dict.fromkeys(id_ for sentence in sentences for id_ in sentence.ids)
             text = " ".join(sentence.text for sentence in sentences)
@@ -101,7 +112,6 @@ def _digest(made: Plan, work: _Work, model: str) -> Digest:
             statements.append(slot.statement())
             kept.append(slot)
     found, checked = count_found(kept, made.readings)
-    said = sum(map(len, work.written.values()))
     slots = list(zip(made.slots, statements, strict=True))
     return Digest(
         highlights=[statement for slot, statement in slots if not slot.section],
@@ -129,8 +139,14 @@ class _Work:
         tasks: list[Task] = []
         notes: list[Task] = []
         sentences = 1 if self.request.limit <= 200 else 2
+        in_highlights = {
+            id_ for slot in self.made.slots if not slot.section for id_ in slot.extract.document_ids
+        }
         for index, slot in enumerate(self.made.slots):
-            if slot.section in EXTRACTED:
+            if slot.section in EXTRACTED or (
+                slot.section in _TELLING_ONCE
+                and in_highlights.issuperset(slot.extract.document_ids)
+            ):
                 continue
             passages = tuple(passages_of(slot))
             if not passages:
@@ -239,14 +255,14 @@ class _Work:
         kept: dict[str, Sentence] = {}
         for text, ids in told:
             sentence = ground.accepted(text, ids, limit=task.limit)
-            if sentence and not any(self._alike(sentence, other) for other in kept):
+            if sentence and not any(self.alike(sentence, other) for other in kept):
                 kept[sentence] = Sentence(sentence, tuple(ids))
         return list(kept.values())[: task.sentences]
 
-    def _alike(self, one: str, other: str) -> bool:
-        """True where a statement would say the same twice."""
+    def alike(self, one: str, other: str) -> bool:
+        """True where two sentences say the same."""
         a, b = (set(self.made.tokeniser.terms(text)) for text in (one, other))
-        return len(a & b) >= _REPEATED * min(len(a), len(b))
+        return len(a & b) >= _REPEATED * max(1, min(len(a), len(b)))
 
     async def _call(
         self, batch: Sequence[Task], tokens: int

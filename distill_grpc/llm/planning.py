@@ -19,7 +19,7 @@ from distill_grpc.llm.matching import matches
 from distill_grpc.llm.mentioning import find_mentions, tell_mentions
 from distill_grpc.llm.ranking import rank
 from distill_grpc.llm.reading import Checkpoint, Reading, read
-from distill_grpc.llm.reasons import reasons
+from distill_grpc.llm.reasons import WITHOUT_OTHERS, reasons, spoken_of
 from distill_grpc.llm.sections import important, own, trending
 from distill_grpc.llm.selection import select
 from distill_grpc.llm.weighing import responses, weigh, weigh_stories
@@ -83,12 +83,16 @@ def plan(request: DigestRequest, checkpoint: Checkpoint) -> Plan:
         **{wanted.name: own(wanted, ranked, tokeniser) for wanted in request.sections},
     }
     by_id = {reading.id: reading for reading in readings}
+    shared = spoken_of(stories, ranked)
 
     def slot(section: str, telling: Telling) -> Slot:
         behind = tuple(by_id[id_] for id_ in telling.document_ids)
-        why = reasons(behind, request, doublings, naming)
+        why = reasons(behind, request, doublings, naming, shared)
         if any(section == wanted.name for wanted in request.sections):
-            why = (f"section:{section}", *(reason for reason in why if reason != "representative"))
+            why = (
+                f"section:{section}",
+                *(reason for reason in why if reason not in WITHOUT_OTHERS),
+            )
         return Slot(section, telling, behind, why)
 
     slots = [slot("", tell(entry, tokeniser, limit=request.limit)) for entry in chosen]

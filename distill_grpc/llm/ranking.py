@@ -26,6 +26,7 @@ _DAMPING = 0.75
 _FULL = 9  # different terms that make a sentence full of content
 _MOST_CENTRAL = 4.0
 _EDGE = 0.1  # cosine from which two sentences are linked
+_ECHO = 0.2  # … and from which one echoes the other
 _PASSES = 40
 _SETTLED = 1e-6
 
@@ -45,6 +46,7 @@ class Candidate:
     bias: float = 0.0  # what speaks for it within its own document
     start: float = 0.0  # its share of the story's weight
     rank: float = 0.0
+    echoed: bool = False  # a sentence of another story and voice is much like it
 
 
 @dataclass(slots=True)
@@ -185,6 +187,10 @@ def _page_rank(candidates: list[Candidate], checkpoint: Checkpoint) -> None:
         {other: w for other, w in links.items() if _supports(candidates[other], candidate)}
         for candidate, links in zip(candidates, near, strict=True)
     ]
+    for candidate, links in zip(candidates, edges, strict=True):
+        candidate.echoed = any(
+            w >= _ECHO and candidates[other].story != candidate.story for other, w in links.items()
+        )
     total = sum(candidate.start for candidate in candidates)
     start = [candidate.start / total for candidate in candidates]
     strength = [sum(links.values()) for links in edges]

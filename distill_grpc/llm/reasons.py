@@ -2,7 +2,8 @@
 
 `mentions_you`, `told_by:<voices>`, `response:<times>x` (engagement against what is usual for the
 author), `tag:<tag>`, `source:<name>` and `author:<name>` (that the user cares for), `section:<name>`,
-`signal:<kind>` (asks to be acted on), `representative` (what the others speak of most).
+`signal:<kind>` (asks to be acted on); where none of these holds, `representative` (others write about it
+too) or `distinct` (nobody else does).
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from distill_grpc.llm.base import DigestRequest
+from distill_grpc.llm.clustering import Story
+from distill_grpc.llm.ranking import Ranked
 from distill_grpc.llm.reading import Reading
 from distill_grpc.llm.signals import strongest
+
+WITHOUT_OTHERS = frozenset({"representative", "distinct"})  # said where there is no other reason
 
 
 def reasons(
@@ -19,8 +24,9 @@ def reasons(
     request: DigestRequest,
     doublings: Mapping[str, float],
     naming: Collection[str],
+    shared: Collection[str],
 ) -> tuple[str, ...]:
-    """What speaks for these documents; at least one reason."""
+    """What speaks for these documents; at least one reason. `shared` as of `spoken_of`."""
     found: dict[str, None] = {}
     if any(reading.id in naming for reading in readings):
         found["mentions_you"] = None
@@ -39,7 +45,23 @@ def reasons(
     signal = strongest(" ".join((readings[0].title, *readings[0].lead[:8]))) if readings else None
     if signal:
         found[f"signal:{signal.name.lower().replace(' ', '_')}"] = None
-    return tuple(found) or ("representative",)
+    if not found:
+        among = any(reading.id in shared for reading in readings)
+        found["representative" if among else "distinct"] = None
+    return tuple(found)
+
+
+def spoken_of(stories: Sequence[Story], ranked: Sequence[Ranked]) -> frozenset[str]:
+    """The ids of the documents about which others write too: of their matter, or with a like sentence."""
+    matters = [story.matter for story in stories if story.matter[0] is story]
+    shared = [
+        story
+        for matter in matters
+        if len({voice for story in matter for voice in story.voices}) > 1
+        for story in matter
+    ]
+    shared += [entry.story for entry in ranked if any(c.echoed for c in entry.candidates)]
+    return frozenset(id_ for story in shared for id_ in story.document_ids)
 
 
 def liked_tags(reading: Reading, tags: Sequence[str]) -> list[str]:

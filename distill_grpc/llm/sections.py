@@ -12,24 +12,35 @@ from distill_grpc.llm.clustering import Story
 from distill_grpc.llm.languages import Tokeniser, words
 from distill_grpc.llm.matching import matches
 from distill_grpc.llm.ranking import Candidate, Ranked
+from distill_grpc.llm.reading import Reading
 from distill_grpc.llm.selection import form, worth_telling
 from distill_grpc.llm.signals import Signal, strongest
 from distill_grpc.llm.wording import Telling, cut, heading, tell, unaddressed
 
 _TRENDS = 2  # matters told under `trending`
-_VOICES = 3  # voices that make a looser matter a trend; of one and the same story two do
+_VOICES = 3  # voices that make a topic a trend; of one and the same story two do
 _OUTSTANDING = 2.5  # doublings of engagement over what is usual
 _URGENT = 2  # stories told under `important`
 _OWN = 3  # … under a section of the user's own
 _CITED = 50
+_NAMED = 2  # words that name a topic
 _QUOTE = 220  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class _Trend:
+    """A story that several voices tell, or the words that their different stories share."""
+
+    entry: Ranked  # the best story of it
     stories: list[Story]
-    voices: int
+    tellers: list[Reading]  # those who are counted and cited
     doublings: float
+    topic: str = ""  # "": one story
+
+    @property
+    def voices(self) -> int:
+        """How many tell it."""
+        return len({teller.voice for teller in self.tellers})
 
 
 def trending(
@@ -39,16 +50,11 @@ def trending(
     tokeniser: Tokeniser,
 ) -> Telling | None:
     """What several voices write about, or what drew far more response than its author is used to."""
-    by_number = {entry.story.number: entry for entry in ranked}
     in_highlights = {entry.story.number for entry in told}
     tellings: dict[str, Telling] = {}
-    for trend in _trends(ranked, doublings):
-        entry = max(
-            (by_number[s.number] for s in trend.stories if s.number in by_number),
-            key=lambda e: (e.worth, -e.story.number),
-        )
+    for trend in _trends(ranked, doublings, tokeniser):
         known = bool(in_highlights & {story.number for story in trend.stories})
-        telling = _tell_trend(trend, entry, tokeniser, known=known)
+        telling = _tell_trend(trend, tokeniser, known=known)
         # Two groups with one name would read as a repetition.
         subject = telling.text.partition(" write about ")[2] or telling.text
         tellings.setdefault(subject, telling)
@@ -113,41 +119,71 @@ def _tell_urgent(
     return _with_prefix(f"{signal.name}: ", telling)
 
 
-def _trends(ranked: Sequence[Ranked], doublings: dict[str, float]) -> list[_Trend]:
-    trends: dict[int, _Trend] = {}
+def _trends(
+    ranked: Sequence[Ranked], doublings: dict[str, float], tokeniser: Tokeniser
+) -> list[_Trend]:
+    topics: dict[int, _Trend | None] = {}
+    trends: list[_Trend] = []
+    by_number = {entry.story.number: entry for entry in ranked}
     for entry in ranked:
         story = entry.story
-        matter = story.matter or [story]
-        spread = len({voice for other in matter for voice in other.voices})
+        first = (story.matter or [story])[0].number
+        if first not in topics:
+            topics[first] = _topic(story.matter, by_number, doublings, tokeniser)
         response = max(doublings.get(reading.id, 0.0) for reading in story.readings)
-        if spread >= _VOICES and len(matter) > 1:
-            trends.setdefault(matter[0].number, _Trend(matter, spread, response))
-        elif len(story.voices) > 1 or response >= _OUTSTANDING:
-            trends.setdefault(story.number, _Trend([story], len(story.voices), response))
-    return sorted(trends.values(), key=lambda t: (-t.voices - t.doublings / 2, t.stories[0].number))
+        if topics[first] is None and (len(story.voices) > 1 or response >= _OUTSTANDING):
+            trends.append(_Trend(entry, [story], story.readings, response))
+    trends += [topic for topic in topics.values() if topic is not None]
+    return sorted(trends, key=lambda t: (-t.voices - t.doublings / 2, t.stories[0].number))
 
 
-def _tell_trend(trend: _Trend, entry: Ranked, tokeniser: Tokeniser, *, known: bool) -> Telling:
-    reading = entry.candidates[0].reading if entry.candidates else entry.story.best
-    tellers = [teller for story in trend.stories for teller in story.readings]
-    named = max(
-        (teller for teller in (reading, *tellers) if teller.title),
-        key=lambda teller: teller.weight,
-        default=None,
+def _topic(
+    matter: list[Story],
+    by_number: dict[int, Ranked],
+    doublings: dict[str, float],
+    tokeniser: Tokeniser,
+) -> _Trend | None:
+    """What enough voices have in common who tell different stories; None where one story is told by many."""
+    voices = {voice for story in matter for voice in story.voices}
+    if len(voices) < _VOICES or max(len(story.voices) for story in matter) >= _VOICES:
+        return None
+    shared = _shared_words([reading for story in matter for reading in story.readings], tokeniser)
+    if not shared or len(shared[0].tellers) < _VOICES:
+        return None
+    ids = shared[0].tellers.keys()
+    named = [word.spelling for word in shared if word.tellers.keys() == ids]
+    stories = [s for s in matter if any(reading.voice in ids for reading in s.readings)]
+    entries = [by_number[s.number] for s in stories if s.number in by_number]
+    if not entries:
+        return None
+    return _Trend(
+        entry=max(entries, key=lambda e: (e.worth, -e.story.number)),
+        stories=stories,
+        tellers=[reading for told in shared[0].tellers.values() for reading in told],
+        doublings=max(doublings.get(r.id, 0.0) for e in entries for r in e.story.readings),
+        topic=" and ".join(named[:_NAMED]),
     )
+
+
+def _tell_trend(trend: _Trend, tokeniser: Tokeniser, *, known: bool) -> Telling:
+    ids = {teller.id for teller in trend.tellers}
+    quotable = next((c for c in trend.entry.candidates if c.reading.id in ids), None)
+    reading = quotable.reading if quotable else trend.tellers[0]
+    titled = [teller for teller in (reading, *trend.tellers) if teller.title and not trend.topic]
+    named = max(titled, key=lambda teller: teller.weight, default=None)
     if trend.voices > 1:
-        kind = "authors" if all(r.document.author.strip() for r in tellers) else "sources"
-        subject = f"“{heading(named)}”" if named else _subject(trend, tokeniser)
+        kind = "authors" if all(r.document.author.strip() for r in trend.tellers) else "sources"
+        subject = f"“{heading(named)}”" if named else trend.topic or _subject(trend, tokeniser)
         start = f"{trend.voices} {kind} write about {subject}"
     elif named:
         start = f"Far more response than usual: “{heading(named)}”"
     else:
         start = f"Far more response than usual for {cut(reading.voice, 60)}"
-    cited = dict.fromkeys(r.id for r in (reading, named, *tellers) if r)
+    cited = dict.fromkeys(r.id for r in (reading, named, *trend.tellers) if r)
     quotes = [(named.id, heading(named).removesuffix("…"))] if named else []
     text = f"{start}."
-    if entry.candidates and not known:
-        quote = cut(unaddressed(entry.candidates[0].text), _QUOTE)
+    if quotable and not known:
+        quote = cut(unaddressed(quotable.text), _QUOTE)
         quotes.append((reading.id, quote.removesuffix("…")))
         text = f"{start}: {quote}"
     return Telling(text=text, document_ids=tuple(cited)[:_CITED], quotes=tuple(quotes))
@@ -155,21 +191,36 @@ def _tell_trend(trend: _Trend, entry: Ranked, tokeniser: Tokeniser, *, known: bo
 
 def _subject(trend: _Trend, tokeniser: Tokeniser) -> str:
     """What untitled texts have in common: the words that most voices use."""
-    users: dict[str, set[str]] = {}
+    shared = [word for word in _shared_words(trend.tellers, tokeniser) if len(word.tellers) > 1]
+    return " and ".join(word.spelling for word in shared[:_NAMED]) or "the same"
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word as it is mostly written, and who uses it where, by voice."""
+
+    spelling: str
+    tellers: dict[str, list[Reading]]
+
+
+def _shared_words(readings: Sequence[Reading], tokeniser: Tokeniser) -> list[_Word]:
+    """The words of the texts, those that most voices use first."""
+    users: dict[str, dict[str, list[Reading]]] = {}
     spellings: dict[str, Counter[str]] = {}
-    for story in trend.stories:
-        for reading in story.readings:
-            for term in reading.bag:
-                users.setdefault(term, set()).add(reading.voice)
-            for spelling in re.findall(r"[#@]?\w[\w'\u2019.-]*\w|\w", " ".join(reading.lead)):
-                for term in tokeniser.terms(spelling, reading.language):
-                    spellings.setdefault(term, Counter())[spelling.strip("#@")] += 1
-    shared = sorted(users, key=lambda t: (-len(users[t]), -len(t), t))
-    named = [
-        spellings[t].most_common(1)[0][0] for t in shared if len(users[t]) > 1 and t in spellings
-    ]
-    named = list(dict.fromkeys(name for name in named if words(name)))[:2]
-    return " and ".join(named) or "the same"
+    for reading in readings:
+        for term in reading.bag:
+            users.setdefault(term, {}).setdefault(reading.voice, []).append(reading)
+        text = " ".join((reading.title, *reading.lead))
+        for spelling in re.findall(r"[#@]?\w[\w'\u2019.-]*\w|\w", text):
+            for term in tokeniser.terms(spelling, reading.language):
+                spellings.setdefault(term, Counter())[spelling.strip("#@")] += 1
+    found: dict[str, _Word] = {}
+    for term in sorted(users, key=lambda t: (-len(users[t]), -len(t), t)):
+        if term in spellings:
+            spelling = spellings[term].most_common(1)[0][0]
+            if any(map(str.isalpha, spelling)) and words(spelling):
+                found.setdefault(spelling, _Word(spelling, users[term]))
+    return list(found.values())
 
 
 def _together(tellings: Sequence[Telling]) -> Telling | None:

@@ -18,7 +18,7 @@ _TITLE = 110  # … of a title before a sentence
 _SHORT = 110  # a sentence up to this length gets the next one beside it
 _SCRAPS = 2_000  # characters that are searched for something to say where no sentence stands
 _SAID = 0.8  # share of the title's terms in a sentence from which the title need not be said
-_ADDRESS = re.compile(r"^(?:@\w{1,50}[:,]?\s+)+(?=[^\W\d_])")
+_ADDRESS = re.compile(r"^(?:@\w{1,50}[:,]?\s+)+")
 _JOINERS = "\u200c\u200d"
 
 
@@ -57,8 +57,16 @@ def tell(entry: Ranked, tokeniser: Tokeniser, *, limit: int = LIMIT) -> Telling:
 
 
 def unaddressed(text: str) -> str:
-    """A sentence without the names that a reply begins with, which say nothing to a reader."""
-    return _ADDRESS.sub("", text)
+    """A sentence without the names that a reply begins with, which say nothing to a reader.
+
+    Where what follows does not begin like a sentence (`@ann was elected`), the name is a part of it.
+    """
+    match = _ADDRESS.match(text)
+    if match is None:
+        return text
+    rest = text[match.end() :]
+    begins = rest[:1].isupper() or (match[0].rstrip().endswith(":") and rest[:1].isalpha())
+    return rest if begins else text
 
 
 def cut(text: str, limit: int) -> str:

@@ -97,7 +97,11 @@ def _content(raw: RawEntry) -> tuple[str, str]:
     for body, is_html in raw.bodies:
         marked_up = is_html and text.looks_like_html(body)
         html = text.sanitise_html(body, raw.base) if marked_up else ""
-        words = text.text_of(html) if marked_up else text.plain_text(body[: 2 * text.MAX_CONTENT])
+        words = (
+            text.text_of(html, raw.base)
+            if marked_up
+            else text.plain_text(body[: 2 * text.MAX_CONTENT])
+        )
         if len(words) > len(best) or not best:
             best, best_html = words, html
     if len(best_html.encode()) > _MAX_HTML:

@@ -13,6 +13,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -67,6 +68,14 @@ _ATTRIBUTES = {
     "th": {"colspan", "rowspan"},
     "time": {"datetime"},
 }
+# All that a mark of a footnote says: `1`, `[2]`, `*`, `[a]`, `↩`, and what stands between several.
+_NOTE_MARK = re.compile(
+    r"(?:[\[(]?(?:\d{1,3}|[*†‡§¶#^↑↩↵]{1,3})[\])]?\ufe0e?|[\[(][a-z][\])]|[\s,;])*"
+)
+_NUMBER = re.compile(r"[\s\d(),;]*")  # on a link that is not raised, it may be a section's
+_OF_A_NOTE = re.compile(r"fn|note|cite|ref", re.IGNORECASE)
+_MAX_NOTE_MARK = 12  # characters
+_MARKS = 4  # links and raised texts within each other that may be one mark
 # Elements that HTML closes by itself, so that leaving them open nests nothing.
 _CLOSED_BY_HTML = _names(
     "area base br col dd dt embed hr img input li link meta option p param rp rt source tbody td tfoot "
@@ -124,14 +133,15 @@ def html_to_text(markup: str, base_url: str = "") -> str:
     """The HTML as a person would read it: paragraphs, lists and line breaks, entities decoded.
 
     A link reads as its own words; an address without words of its own is not shown. Where nothing
-    but pictures is left, their descriptions are the text.
+    but pictures is left, their descriptions are the text. Marks of footnotes are left out: raised ones
+    that are links, and links to a place on the page at `base_url`.
     """
-    return text_of(sanitise_html(markup, base_url))
+    return text_of(sanitise_html(markup, base_url), base_url)
 
 
-def text_of(safe_html: str) -> str:
+def text_of(safe_html: str, base_url: str = "") -> str:
     """As `html_to_text`, for HTML that `sanitise_html` made."""
-    reader = _Reader()
+    reader = _Reader(base_url)
     reader.feed(safe_html)
     reader.close()
     return reader.text()
@@ -225,6 +235,20 @@ def _too_deep(markup: str) -> bool:
     return False
 
 
+@dataclass(slots=True, kw_only=True)
+class _Mark:
+    """An open link or raised text, and what stood before it."""
+
+    tag: str
+    start: int  # pieces
+    breaks: int
+    after_bullet: bool
+    raised: bool = False  # in raised text, or around it
+    refers: bool = False  # leads to a place on a page
+    own_page: bool = False  # … on this one
+    of_a_note: bool = False  # … whose name is that of a note
+
+
 class _Reader(HTMLParser):
     """Reads sanitised HTML into lines."""
 
@@ -234,8 +258,10 @@ class _Reader(HTMLParser):
     )
     _LINES = _names("caption dd div dt figcaption li summary tr")
 
-    def __init__(self) -> None:
+    def __init__(self, base_url: str = "") -> None:
         super().__init__(convert_charrefs=True)
+        self._page = base_url.partition("#")[0].rstrip("/")
+        self._marks: list[_Mark] = []  # open elements that may be marks of footnotes
         self._pieces: list[str] = []
         self._lists: list[int] = []  # the next number of each open list; 0 for bullets
         self._breaks = 0
@@ -255,6 +281,8 @@ class _Reader(HTMLParser):
             self._preformatted += 1
         elif tag in {"td", "th"}:
             self._write(" ")
+        elif tag in {"a", "sup"}:
+            self._open_mark(tag, dict(attrs).get("href") or "")
         elif tag == "img":
             named = dict(attrs)
             said = {named.get("alt") or "": 0, named.get("title") or "": 0}
@@ -263,6 +291,8 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in {"ul", "ol"} and self._lists:
             self._lists.pop()
+        elif tag in {"a", "sup"}:
+            self._close_mark(tag)
         self._break_around(tag)
         if tag == "pre":
             self._preformatted = max(0, self._preformatted - 1)
@@ -281,6 +311,41 @@ class _Reader(HTMLParser):
         lines = "\n".join(line.rstrip() for line in read.split("\n"))
         words = clean(re.sub(r"\n{3,}", "\n\n", lines)).strip()
         return words or one_line(" ".join(self._pictures), MAX_CONTENT)
+
+    def _open_mark(self, tag: str, href: str) -> None:
+        mark = _Mark(
+            tag=tag,
+            start=len(self._pieces),
+            breaks=self._breaks,
+            after_bullet=self._after_bullet,
+        )
+        self._marks.append(mark)
+        if tag == "sup":
+            for around in self._marks[-_MARKS:-1]:
+                around.raised = True
+            return
+        page, sign, place = href.partition("#")
+        mark.raised = any(around.tag == "sup" for around in self._marks[-_MARKS:])
+        # Where the page is not known, its own addresses were taken out or are whole ones.
+        mark.refers = bool(sign) or not href
+        mark.of_a_note = _OF_A_NOTE.search(place) is not None
+        mark.own_page = bool(sign) and page.rstrip("/") in {"", self._page}
+        for around in self._marks[-_MARKS:-1]:
+            around.refers |= mark.refers
+
+    def _close_mark(self, tag: str) -> None:
+        if not self._marks or self._marks[-1].tag != tag:
+            return
+        mark = self._marks.pop()
+        pieces = self._pieces[mark.start :]
+        if sum(map(len, pieces)) > _MAX_NOTE_MARK:
+            return
+        said = "".join(pieces)
+        raised = mark.refers and (mark.raised or tag == "sup")
+        alone = mark.own_page and (mark.of_a_note or not _NUMBER.fullmatch(said))
+        if (raised or alone) and _NOTE_MARK.fullmatch(said):
+            del self._pieces[mark.start :]
+            self._breaks, self._after_bullet = mark.breaks, mark.after_bullet
 
     def _start_item(self) -> None:
         bullet = "- "

@@ -51,6 +51,21 @@ async def test_an_answer_cites_the_item_that_says_so(
     assert "reason" not in told
 
 
+async def test_headlines_end_before_the_next_sentence_of_an_answer(idle: Service) -> None:
+    await watch(idle, "reader")
+    heads = [
+        "Skerry lighthouse opens its kitchen for painters",
+        "Skerry lighthouse opens a harbour with boats for divers",
+    ]
+    await store(
+        idle, "reader", *(story(n, title=head, content="Noon.") for n, head in enumerate(heads, 11))
+    )
+    told = (await ask(idle, user="reader", question="When does the Skerry lighthouse open?")).body
+    texts = [said["text"] for said in told["statements"]]
+    assert set(texts) == set(heads)
+    assert told["answer"] == ". ".join(texts)
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("question", "reason"),

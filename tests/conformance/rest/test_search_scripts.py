@@ -103,3 +103,17 @@ async def test_facets_are_there_where_nothing_is_found(
 ) -> None:
     found = await search(idle, door, query="unfindable", facets=True)
     assert found["facets"] == {"sources": [], "authors": [], "tags": []}
+
+
+async def test_a_question_without_spaces_is_answered(
+    idle: Service, library: dict[str, str]
+) -> None:
+    question = "東京の新しい橋はいつ開通しましたか\uff1f"
+    answer = await idle.call("POST", "/content/ask", {"question": question}, user=SCHOLAR)
+    assert answer.body["answer"] == LIBRARY["tokyo"]
+    elsewhere = "大阪の地下鉄はいつ開通しましたか\uff1f"
+    answer = await idle.call("POST", "/content/ask", {"question": elsewhere}, user=SCHOLAR)
+    assert answer.body["reason"] in {"nothing_found", "not_answered"}
+    chinese = {"question": "北京地铁用什么支付"}
+    answer = await idle.call("POST", "/content/ask", chinese, user=SCHOLAR)
+    assert answer.body.get("answer") == LIBRARY["beijing"]

@@ -17,3 +17,14 @@ NEWS = {
     "Opera opens": "Four thousand people heard the first opera in the restored hall of Palermo.",
     "Bees on roofs": "Beekeepers in Oslo keep two million insects on hotel rooftops and school gardens.",
 }
+
+# Different stories that share words …
+BRIDGES = (
+    ("Harbour bridge: repairs end", "The repairs of the Harbour bridge end on Monday."),
+    ("Castle bridge: repairs begin", "The repairs of the Castle bridge begin in June."),
+    ("Mill bridge: repairs paid", "The repairs of the Mill bridge are paid by villagers."),
+    ("Railway bridge: repairs wait", "The repairs of the Railway bridge wait for a permit."),
+)
+
+# … which count as rare beside these.
+TREES = [f"Alder{n} birch{n} cedar{n} elm{n} fir{n} oak{n}." for n in range(20)]

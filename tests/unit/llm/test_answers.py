@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from purses import MemoryPurse
 
-from distill_grpc.llm.answering import OfflineAnswerer, Question
-from distill_grpc.llm.base import Document
+from distill_grpc.llm.answering import OfflineAnswerer, Question, together
+from distill_grpc.llm.base import Document, Statement
 from distill_grpc.llm.chat import Chat, Prices
 from distill_grpc.llm.openai_answers import OpenAiAnswerer
 from tests.servers.openai import (
@@ -83,6 +83,134 @@ async def test_what_the_documents_do_not_hold_is_not_answered(
 ) -> None:
     answer = await OfflineAnswerer().answer(Question(text=question, documents=documents(document)))
     assert (answer.statements, answer.reason, answer.confidence) == ((), "not_answered", 0.0)
+
+
+NAMED = (
+    ("The union demands 6 % more pay.", "Union"),
+    ("AT&T paid $3.5bn for the network.", "Telecoms"),
+    ("The council announced a new tram line.", "Tram"),
+    ("X announced that it closes its office in Dublin.", "Dublin office"),
+    ("A visit to the office is free for us and for all.", "Visits"),
+    ("The U.S. lifted the tariffs on steel in May.", "Tariffs"),
+    ("Version 26 of C++ brings reflection.", "Languages"),
+    ("C is taught in the first year.", "Lessons"),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("How much did AT&T pay?", "$3.5bn"),
+        ("What did AT&T pay for the network?", "$3.5bn"),
+        ("What did X announce?", "Dublin"),
+        ("What has X's office announced?", "Dublin"),
+        ("Which tariffs on steel did the US lift?", "May"),
+        ("What does C++ bring?", "reflection"),
+        ("Where is C taught?", "first year"),
+    ],
+)
+async def test_a_name_of_a_letter_or_with_signs_is_answered_about(
+    document: Make, question: str, word: str
+) -> None:
+    all_documents = [document(text, title=title) for text, title in NAMED]
+    answer = await OfflineAnswerer().answer(Question(text=question, documents=all_documents))
+    (said,) = answer.statements
+    assert word in said.text
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does AT&T demand of the union?",
+        "What did Y announce?",
+        "What did H & M announce?",
+        "Who demands more pay at Q&A?",
+        "Which new tram line did the UN announce, and who is IT?",
+        "What does C# bring?",
+    ],
+)
+async def test_what_is_said_of_others_answers_nothing_about_such_a_name(
+    document: Make, question: str
+) -> None:
+    all_documents = [document(text, title=title) for text, title in NAMED]
+    answer = await OfflineAnswerer().answer(Question(text=question, documents=all_documents))
+    assert (answer.statements, answer.reason) == ((), "not_answered")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "A new tram line: what did the council announce?",
+        "As I said: what did the council announce?",
+        "What did the council W. announce of the tram line?",
+        "WHAT DID THE COUNCIL ANNOUNCE?",
+        "Y el council announced what?",
+    ],
+)
+async def test_capitals_that_name_nobody_need_not_be_found(document: Make, question: str) -> None:
+    all_documents = [document(text, title=title) for text, title in NAMED]
+    answer = await OfflineAnswerer().answer(Question(text=question, documents=all_documents))
+    assert "tram" in answer.statements[0].text
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Wann öffnet das Freibad?", "Das Freibad öffnet am 1. Mai um neun Uhr."),
+        ("Wieviel kostet der Eintritt?", "Der Eintritt kostet vier Euro."),
+        ("Womit heizt die Schule?", "Die Schule heizt mit Holz."),
+        ("¿Cuánto costó la obra?", "La obra costó tres millones de euros."),
+        ("Cuanto costó la obra?", "La obra costó tres millones de euros."),
+        ("¿Quién es la alcaldesa?", "La alcaldesa es Ana Ruiz."),
+        ("¿Dónde abre el puente?", "El puente abre en Triana."),
+        ("Wanneer gaat de havenbrug open?", "De havenbrug gaat maandag open."),
+        ("Hoeveel zijn de kosten?", "De kosten zijn drie miljoen euro."),
+        ("Combien coûte l'entrée ?", "L'entrée coûte quatre euros."),
+        ("Quelles rues ferment ?", "Les rues du Port et du Lac ferment."),
+        ("Quanto custa o bilhete?", "O bilhete custa dois euros."),
+        ("Quanti treni partono?", "Nove treni partono da Milano."),
+        ("Dov'è il museo?", "Il museo è in via Roma."),
+    ],
+)
+async def test_words_that_only_ask_need_not_be_found(
+    document: Make, question: str, text: str
+) -> None:
+    all_documents = [*documents(document), document(text)]
+    answer = await OfflineAnswerer().answer(Question(text=question, documents=all_documents))
+    assert [said.text for said in answer.statements] == [text]
+
+
+async def test_a_headline_of_two_repositories_is_said_once(document: Make) -> None:
+    heads = (
+        "[acme/harbour] Login breaks at midnight",
+        "[bolt/lighthouse] Login breaks at midnight",
+    )
+    answer = await OfflineAnswerer().answer(
+        Question(text="When does the login break?", documents=[document(title=h) for h in heads])
+    )
+    assert [said.text for said in answer.statements] == [heads[0]]
+
+
+async def test_what_is_short_is_told_for_each_repository(document: Make) -> None:
+    heads = ("[acme/harbour] Release 2.0", "[bolt/lighthouse] Release 2.0")
+    answer = await OfflineAnswerer().answer(
+        Question(text="Which is the release?", documents=[document(title=h) for h in heads])
+    )
+    assert [said.text for said in answer.statements] == list(heads)
+
+
+@pytest.mark.parametrize(
+    ("texts", "whole"),
+    [
+        (("Bridge reopens", "It opens."), "Bridge reopens. It opens."),
+        (("It “opens.”", "Bridge reopens"), "It “opens.” Bridge reopens"),
+        (("Bridge (old)", "So it is: open", "Now!"), "Bridge (old). So it is: open. Now!"),
+        (("大桥重新开放", "周一通车。"), "大桥重新开放。 周一通车。"),
+        ((), ""),
+    ],
+)
+def test_a_headline_ends_before_the_next_sentence(texts: tuple[str, ...], whole: str) -> None:
+    assert together([Statement(text=text, document_ids=()) for text in texts]) == whole
 
 
 async def test_without_documents_nothing_was_found() -> None:

@@ -77,6 +77,24 @@ def test_an_author_or_site_that_the_user_reads_weighs_more_and_is_told_as_the_re
     assert "author:" not in str([said.why for said in plain.highlights])
 
 
+def test_only_what_others_write_about_too_is_called_representative(document: Make) -> None:
+    alike = [
+        document(
+            "The Castle bridge needs repairs, as trucks cracked its pillars.", title="Castle bridge"
+        ),
+        document("Villagers pay for repairs of the Mill bridge themselves.", title="Mill bridge"),
+    ]
+    documents = [*(document(text, title=title) for title, text in NEWS.items()), *alike]
+    digest = digest_of(documents, max_highlights=len(documents))
+    why = {said.document_ids[0]: said.why for said in digest.highlights}
+    shared = {one.id for one in alike}
+    assert why == {
+        one.id: ("representative" if one.id in shared else "distinct",) for one in documents
+    }
+    (alone,) = digest_of([document(NEWS["Comet seen"])]).highlights
+    assert alone.why == ("distinct",)
+
+
 def test_a_sentence_is_not_told_again_with_other_numbers(document: Make) -> None:
     votes = [
         document(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from offline_corpus import NEWS
+from offline_corpus import BRIDGES, NEWS, TREES
 
 from distill_grpc.llm.base import Digest, DigestRequest, Document
 from distill_grpc.llm.offline import summarise
@@ -48,6 +48,27 @@ def test_untitled_posts_of_several_authors_trend_by_the_words_they_share(documen
     assert trending.text.startswith("4 authors write about ")
     assert "Copilot" in trending.text.partition(":")[0]
     assert set(trending.document_ids) == {d.id for d in documents}
+
+
+def bridges_among_others(document: Make) -> tuple[list[Document], list[Document]]:
+    bridges = [document(text, title=title) for title, text in BRIDGES]
+    return bridges, [*fillers(document), *map(document, TREES)]
+
+
+def test_different_stories_about_one_thing_trend_as_a_topic(document: Make) -> None:
+    bridges, others = bridges_among_others(document)
+    trending = digest_of(bridges + others).sections["trending"]
+    assert trending.text.startswith("4 authors write about repairs and bridge: The repairs of the ")
+    assert set(trending.document_ids) == {d.id for d in bridges}
+
+
+def test_only_who_tells_a_story_is_counted_and_cited_for_it(document: Make) -> None:
+    bridges, others = bridges_among_others(document)
+    title, text = BRIDGES[0]
+    harbour = [bridges[0], document(f"{text} So it is.", title=title), document(text, title=title)]
+    trending = digest_of(bridges + harbour[1:] + others).sections["trending"]
+    assert trending.text.startswith(f"3 authors write about “{title}”")
+    assert set(trending.document_ids) == {d.id for d in harbour}
 
 
 def test_one_author_repeating_himself_is_no_trend(document: Make) -> None:

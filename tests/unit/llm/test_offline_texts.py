@@ -8,7 +8,7 @@ from distill_grpc.llm.cleaning import clean_text, clean_title, links_in, same_ad
 from distill_grpc.llm.languages import Tokeniser, guess_language, words
 from distill_grpc.llm.sentences import split_sentences
 from distill_grpc.llm.standing import fitness
-from distill_grpc.llm.wording import cut
+from distill_grpc.llm.wording import cut, unaddressed
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,11 @@ from distill_grpc.llm.wording import cut
         ("See you.\n-- \nAnn\nHead of Everything", "See you."),
         ("Summary of it. The post A thing appeared first on A Site.", "Summary of it."),
         ("Summary of it [...]", "Summary of it…"),
+        ("It took six months. […]", "It took six months."),
+        ("“It took six months.” [&#8230;]", "“It took six months.”"),
+        ("It cost nine million euros.[^1] The rest", "It cost nine million euros. The rest"),
+        ("It cost nine million euros.¹² The rest", "It cost nine million euros. The rest"),
+        ("It holds 10³ m² of water", "It holds 10³ m² of water"),
         ("Summary of it. Continue reading A thing →", "Summary of it."),
         ("RT @ann: something was said", "something was said"),
         (
@@ -173,3 +178,20 @@ def test_cutting_keeps_what_is_one_character_together() -> None:
     assert cut("x" * 5 + family * 3, 9) == "xxxxx…"
     assert cut("word " * 10, 22) == "word word word word…"
     assert cut("e\u0301" * 10, 6) == "e\u0301e\u0301…"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("@bob The hall opens.", "The hall opens."),
+        ("@bob, @ann: The hall opens.", "The hall opens."),
+        ("@bob: the hall opens.", "the hall opens."),
+        ("@alice was elected to the board.", "@alice was elected to the board."),
+        ("@alice, who won, is on the board.", "@alice, who won, is on the board."),
+        ("@bob @alice were elected.", "@bob @alice were elected."),
+        ("@tanaka さんが説明した。", "@tanaka さんが説明した。"),
+        ("Thanks to @bob.", "Thanks to @bob."),
+    ],
+)
+def test_names_before_a_sentence_go_unless_they_are_its_subject(text: str, told: str) -> None:
+    assert unaddressed(text) == told

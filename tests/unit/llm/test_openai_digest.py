@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from offline_corpus import NEWS
+from offline_corpus import BRIDGES, NEWS, TREES
 from purses import MemoryPurse
 
 from distill_grpc.llm.base import Digest, DigestRequest, Document
@@ -282,3 +282,33 @@ async def test_mentions_stay_verbatim_and_no_statement_says_the_same_twice(docum
     assert not any("mentioned" in purpose for purpose in purposes)
     told = [said.text for said in digest.highlights if "ferry" in said.text]
     assert all(text.count("launch of the ferry") == 1 for text in told)
+
+
+async def test_what_a_highlight_says_is_not_said_again_as_a_trend(document: Make) -> None:
+    documents = news(document)
+    story = [
+        document(
+            f"Version 5 of the Falcon database adds vector search and halves its memory use{end}",
+            title="Falcon 5 adds vector search",
+        )
+        for end in (".", ", its makers say.", ", according to its notes.")
+    ]
+    async with summariser(honest) as (writer, server):
+        digest = await writer.digest(DigestRequest(documents=documents + story), MemoryPurse())
+        purposes = [task["purpose"] for body in server.requests for task in tasks_of(body)]
+    assert digest.model == MODEL
+    assert (
+        digest.sections["trending"].text == "3 authors write about “Falcon 5 adds vector search”."
+    )
+    assert "what several people write about" not in purposes  # nothing is left to say
+
+
+async def test_a_sentence_of_a_highlight_is_taken_out_of_a_trend_about_more(document: Make) -> None:
+    bridges = [document(text, title=title, tags=("town",)) for title, text in BRIDGES]
+    request = DigestRequest(documents=[*bridges, *map(document, TREES)], tags=("town",))
+    async with summariser(honest) as (writer, _):
+        digest = await writer.digest(request, MemoryPurse())
+    said = [statement.text for statement in digest.highlights]
+    assert any("bridge" in text for text in said)
+    trending = digest.sections["trending"].text
+    assert not any(text in trending for text in said)

@@ -70,6 +70,39 @@ def test_html_reads_as_a_person_would_read_it(markup: str, expected: str) -> Non
     assert text.html_to_text(markup) == expected
 
 
+PAGE = "https://site.example/post/"
+
+
+@pytest.mark.parametrize("base", ["", PAGE])
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        (
+            'nine euros.<sup id="fnref:1"><a href="#fn:1" class="footnote-ref">1</a></sup> The rest',
+            "nine euros. The rest",
+        ),
+        (f'nine euros.<sup><a href="{PAGE}#fn1">[12]</a></sup> The', "nine euros. The"),
+        ('one.<sup><a href="#a">1</a>, <a href="#b">2</a></sup> Two', "one. Two"),
+        ('one<sup><a href="#a"><span>[</span>a<span>]</span></a></sup>.', "one."),
+        ('<p>one<sup><a href="#a">*</a></sup></p><p>two</p>', "one\n\ntwo"),
+        ("10<sup>2</sup>, H<sub>2</sub>O", "102, H2O"),
+        ('m<sup><a href="https://wiki.example/square">2</a></sup>', "m2"),
+        ('the <a href="https://site.example/other/#c5">5</a> answers', "the 5 answers"),
+        ('the 4<sup><a href="#a">th</a></sup> of May', "the 4th of May"),
+        ('read <a href="#end">the end</a>', "read the end"),
+    ],
+)
+def test_marks_of_footnotes_are_no_text(markup: str, expected: str, base: str) -> None:
+    assert text.html_to_text(markup, base) == expected
+
+
+def test_a_link_to_a_note_on_the_page_is_no_text_where_the_page_is_known() -> None:
+    note = '<p>one.<a href="#fn1"><sup>1</sup></a> Two</p><p>note <a href="#r1">↩\ufe0e</a></p>'
+    assert text.html_to_text(note, PAGE) == "one. Two\n\nnote"
+    assert text.html_to_text('So it is.<a href="#fn2">2</a>', f"{PAGE}#top") == "So it is."
+    assert text.html_to_text('See section <a href="#s2">2</a>.', PAGE) == "See section 2."
+
+
 @pytest.mark.parametrize(
     ("given_text", "expected"),
     [
@@ -162,6 +195,8 @@ def test_mixed_attacks_leave_nothing_behind(pieces: list[str]) -> None:
         "<p>",
         "</p>",
         "<b></b>",
+        "<sup><a href='#fn'>1",
+        "<sup><sup><a href='https://a.example/#fn'>1</a>",
         "&",
         "<",
         "<a ",
