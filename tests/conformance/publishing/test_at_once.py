@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from distill_grpc import clock
@@ -98,6 +100,74 @@ async def test_posts_of_one_title_made_at_once_get_names_of_their_own(shared: Se
     ids = await asyncio.gather(*(ada.post(publish=False, title="Same here") for _ in range(12)))
     slugs = [(await ada.call("GET", f"/posts/{one}")).body["slug"] for one in ids]
     assert sorted(slugs) == sorted(["same-here", *(f"same-here-{n}" for n in range(2, 13))])
+
+
+def let_happen(monkeypatch: pytest.MonkeyPatch, *happenings: Awaitable[Answer]) -> None:
+    """Makes each of these happen while a content is rendered: after reading, before writing."""
+    loop, render, waiting = asyncio.get_running_loop(), posts.render, list(happenings)
+
+    async def happen(happening: Awaitable[Answer]) -> None:
+        assert (await happening).status == 200
+
+    def slow(text: str, content_format: str) -> posts.Content:
+        if waiting:
+            asyncio.run_coroutine_threadsafe(happen(waiting.pop(0)), loop).result(60)
+        return render(text, content_format)
+
+    monkeypatch.setattr(posts, "render", slow)
+
+
+@pytest.mark.parametrize(
+    ("slow", "meanwhile", "html"),
+    [
+        ({"content_format": "html"}, {"content": "*new*"}, "*new*"),
+        ({"content": "*new*"}, {"content_format": "html"}, "*new*"),
+        ({"content": "*a*"}, {"content": "*b*", "content_format": "html"}, "*a*"),
+    ],
+)
+async def test_a_change_keeps_what_it_does_not_name_as_others_saved_it_meanwhile(
+    shared: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    slow: Json,
+    meanwhile: Json,
+    html: str,
+) -> None:
+    ada = await person(shared)
+    path = f"/posts/{await ada.post(content='*old*')}"
+    let_happen(monkeypatch, ada.call("PUT", path, meanwhile))
+    assert (await ada.call("PUT", path, slow)).status == 200
+    body = (await ada.call("GET", path)).body
+    expected = {"content": "*old*", "content_format": "markdown", **meanwhile, **slow}
+    assert {name: body[name] for name in ("content", "content_format")} == expected
+    assert body["content_html"] == html
+
+
+async def test_a_change_is_refused_where_the_content_never_stays_the_same(
+    shared: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await person(shared)
+    path = f"/posts/{await ada.post(content='old')}"
+    written: list[str] = []
+    render = posts.render
+
+    async def change() -> None:
+        written.append(f"new {len(written)}")
+        told = {"content": written[-1], "content_format": "markdown"}
+        assert (await ada.call("PUT", path, told)).status == 200
+
+    loop = asyncio.get_running_loop()
+
+    def restless(text: str, content_format: str) -> posts.Content:
+        if content_format == "html":
+            asyncio.run_coroutine_threadsafe(change(), loop).result(60)
+        return render(text, content_format)
+
+    monkeypatch.setattr(posts, "render", restless)
+    answer = await ada.call("PUT", path, {"content_format": "html", "title": "Never"})
+    assert (answer.status, answer.body["code"]) == (409, "CONFLICT")
+    body = (await ada.call("GET", path)).body
+    assert (body["content"], body["content_format"]) == (written[-1], "markdown")
+    assert body["title"] != "Never"
 
 
 async def test_ten_comments_a_minute_are_exactly_ten(shared: Service) -> None:
