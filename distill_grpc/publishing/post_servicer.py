@@ -17,7 +17,7 @@ from distill_grpc.publishing.analytics import POST_VIEW, EventRecorder
 from distill_grpc.publishing.stats import MOST
 from distill_grpc.publishing.store.posts import ViewedPost
 from distill_grpc.publishing.threads import BoundedThreads
-from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.call import HTTP_METHOD, Call
 from distill_grpc.rpc.instants import read_instant, set_instant
 
 # How often one change of a post is rendered while others change the content under it.
@@ -68,7 +68,8 @@ class PostServicer:
         response = _whole(post, published=True)
         if post.status == posts.PUBLISHED:
             response.view_count = min(post.view_count, MOST)
-            if viewer != post.creator_id:
+            # Who asks by HEAD whether there is a post has not read it.
+            if viewer != post.creator_id and call.metadata.get(HTTP_METHOD) != "HEAD":
                 self.events.record(POST_VIEW, post.id, viewer)
         return response
 
@@ -146,13 +147,13 @@ class PostServicer:
         content_format = post.content_format
         if request.HasField("content_format"):
             content_format = pb.Post.ContentFormat.Name(request.content_format)
-        return await self.threads.run(posts.render, text, content_format)
+        return await self.threads.run_for(call.caller.user_id, posts.render, text, content_format)
 
     async def _rendered(self, call: Call, text: str, content_format: str) -> posts.Content:
         # Who may not write gets no work done.
         async with self.engine.connect() as connection:
             await accounts.require(connection, call.caller, creator=True)
-        return await self.threads.run(posts.render, text, content_format)
+        return await self.threads.run_for(call.caller.user_id, posts.render, text, content_format)
 
 
 def _whole(row: Row[Any] | ViewedPost, *, published: bool) -> pb.Post:
