@@ -44,7 +44,15 @@ def write(post: Row[Any], addresses: Addresses) -> Written:
     html = post.content_html
     if len(html) > _FAR_TOO_LONG:
         html = f'<p><a href="{escape(link)}">Read it here</a></p>'
-    return Written(post, texts.one_line(post.username), link, text_of(html), html)
+    return Written(post, texts.one_line(post.username), link, text_of(html, links=True), html)
+
+
+def address_of(email: str) -> Address | None:
+    """Where mail to an account goes; None where it is no address that mail can go to."""
+    try:
+        return Address(addr_spec=email)
+    except (ValueError, IndexError):
+        return None
 
 
 def compose(
@@ -53,11 +61,11 @@ def compose(
     """The mail to one subscriber; None where their address is none that mail can go to."""
     post, stop = written.post, addresses.unsubscribe(token)
     message = EmailMessage()
-    try:
-        message["From"] = Address(written.author, addr_spec=sender)
-        message["To"] = Address(addr_spec=recipient.email)
-    except (ValueError, IndexError):
+    to = address_of(recipient.email)
+    if to is None:
         return None
+    message["From"] = Address(written.author, addr_spec=sender)
+    message["To"] = to
     message["Subject"] = post.title
     message["Date"] = format_datetime(post.published_at)
     message["Message-ID"] = message_id(post.id, recipient.id, sender)

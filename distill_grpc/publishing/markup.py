@@ -35,6 +35,7 @@ _POST_TAGS = {
 }
 # fmt: on
 _POST_ATTRIBUTES = {
+    "*": {"lang", "title"},
     "a": {"href", "title"},
     "abbr": {"title"},
     "img": {"src", "alt", "title", "width", "height"},
@@ -43,7 +44,7 @@ _POST_ATTRIBUTES = {
     "th": {"colspan", "rowspan", "scope"},
 }
 _COMMENT_TAGS = {"a", "br", "code", "em", "p", "strong"}
-_COMMENT_ATTRIBUTES = {"a": {"href"}}
+_COMMENT_ATTRIBUTES: dict[str, set[str]] = {"*": set(), "a": {"href"}}
 _SCHEMES = {"http", "https", "mailto"}
 _ADDRESS = re.compile(r"(https?://|mailto:)[^\s\\\x00-\x20]+", re.IGNORECASE)
 _LINK = re.compile(r"https?://|www\.|mailto:", re.IGNORECASE)

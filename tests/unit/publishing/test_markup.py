@@ -153,6 +153,13 @@ def test_what_people_mean_is_shown() -> None:
     )
 
 
+def test_a_link_in_a_comment_has_an_address_and_nothing_else() -> None:
+    html = markup.comment_html('[x](https://a.example "Free!")')
+    assert html == (
+        '<p><a href="https://a.example" rel="noopener noreferrer nofollow ugc">x</a></p>\n'
+    )
+
+
 def test_links_are_counted_however_they_are_written() -> None:
     assert markup.count_links("https://a.b HTTP://a.b www.a.b <mailto:a@b> [x](https://c.d)") == 5
     assert markup.count_links("httpd is no link, nor is a@b.example") == 0
