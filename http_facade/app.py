@@ -144,6 +144,8 @@ class Facade:
                 peer=request.remote or "",
                 simulate=self._settings.simulate,
             )
+            if request.method == "HEAD":
+                metadata["x-http-method"] = "HEAD"
             message = await self._message(request, target, match, query)
             return route, await self._call(request, target, message, metadata, path)
         except Refusal as refusal:

@@ -154,10 +154,7 @@ def is_publishing(path: str) -> bool:
 
 
 def _seed_001(reason: int, message: str, fields: Mapping[str, str]) -> dict[str, Any]:
-    body: dict[str, Any] = {"detail": message, "code": ErrorReason.Name(reason)}
-    if fields:
-        body["field_errors"] = dict(fields)
-    return body
+    return {"detail": message, "code": ErrorReason.Name(reason), "field_errors": dict(fields)}
 
 
 def _http_code(metadata: Mapping[str, str], *, lowest: int) -> int | None:

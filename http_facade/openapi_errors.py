@@ -101,11 +101,11 @@ def error_schemas(rpcs: Sequence[Rpc]) -> dict[str, Schema]:
             "code": {**text, "enum": [str(ErrorReason.Name(n)) for n in numbers]},
             "field_errors": {
                 "type": "object",
-                "description": "Each field's rule.",
+                "description": "Each field's rule; empty where no field is at fault.",
                 "additionalProperties": text,
             },
         },
-        "required": ["detail", "code"],
+        "required": ["detail", "code", "field_errors"],
         "additionalProperties": False,
     }
     return {"Error": error, "PublishingError": publishing}

@@ -28,7 +28,7 @@ class CommentServicer:
 
     async def create_comment(self, request: pb.CreateCommentRequest, call: Call) -> pb.Comment:
         """See the contract."""
-        written = await self.threads.run(comments.render, request.content)
+        written = await self.threads.run_for(call.caller.user_id, comments.render, request.content)
         replies = request.HasField("parent_comment_id")
         async with self.engine.begin() as connection:
             comment = await comments.create(

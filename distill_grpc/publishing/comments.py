@@ -67,7 +67,7 @@ async def create(
     if post.status != posts.PUBLISHED:
         raise DistillError(ErrorReason.CONFLICT, "Only published posts can be commented on.")
     path = b"" if parent_id is None else await _parents_path(connection, post_id, parent_id)
-    content_hash = hashlib.sha256(texts.key(" ".join(written.text.split())).encode()).digest()
+    content_hash = hashlib.sha256(texts.key(texts.seen(written.text)).encode()).digest()
     await _check_flood(connection, author.id, content_hash, now)
     comment_id = new_id(now)
     return await store.insert_comment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +13,8 @@ from distill_grpc.publishing.store import posts as store
 from distill_grpc.syndication import TYPES, Entry, Feed, write
 
 ENTRIES = 30
-# Bytes of HTML in one document; the newest posts that fit stand in it, the newest always.
+# Bytes of HTML in one document, as they are written there; the newest posts that fit stand in it, the
+# newest always.
 LARGEST = 4 * 1024 * 1024
 
 
@@ -44,7 +46,7 @@ async def read(
     entries: list[Entry] = []
     size = 0
     for row in await store.list_published(connection, creator_id, ENTRIES):
-        size += len(row.content_html)
+        size += len(escape(row.content_html, quote=False).encode())
         if entries and size > LARGEST:
             break
         entries.append(

@@ -44,7 +44,7 @@ def write(post: Row[Any], addresses: Addresses) -> Written:
     html = post.content_html
     if len(html) > _FAR_TOO_LONG:
         html = f'<p><a href="{escape(link)}">Read it here</a></p>'
-    return Written(post, texts.one_line(post.username), link, text_of(html), html)
+    return Written(post, texts.one_line(post.username), link, text_of(html, links=True), html)
 
 
 def compose(

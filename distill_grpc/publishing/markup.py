@@ -16,12 +16,14 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
 
+from distill_grpc.publishing import html_costs
+
 # Of HTML made from one post, in bytes: what one answer may hold beside the content itself.
 MAX_HTML = 2 * 1024 * 1024
 # Seconds of a thread's own time that reading one text may take: some texts take quadratic time.
 BUDGET = 5.0
-# Of HTML: what the sanitiser takes for tags that are never closed grows quadratically, too.
-MAX_TAGS = 50_000
+# Of Markdown, in levels (a list has two): the parser leaves out what is nested deeper than its limit.
+DEEPEST = 98
 
 # fmt: off
 _POST_TAGS = {
@@ -33,6 +35,7 @@ _POST_TAGS = {
 }
 # fmt: on
 _POST_ATTRIBUTES = {
+    "*": {"lang", "title"},
     "a": {"href", "title"},
     "abbr": {"title"},
     "img": {"src", "alt", "title", "width", "height"},
@@ -41,12 +44,12 @@ _POST_ATTRIBUTES = {
     "th": {"colspan", "rowspan", "scope"},
 }
 _COMMENT_TAGS = {"a", "br", "code", "em", "p", "strong"}
-_COMMENT_ATTRIBUTES = {"a": {"href"}}
+_COMMENT_ATTRIBUTES: dict[str, set[str]] = {"*": set(), "a": {"href"}}
 _SCHEMES = {"http", "https", "mailto"}
 _ADDRESS = re.compile(r"(https?://|mailto:)[^\s\\\x00-\x20]+", re.IGNORECASE)
 _LINK = re.compile(r"https?://|www\.|mailto:", re.IGNORECASE)
 
-_posts = MarkdownIt("commonmark", {"html": True, "maxNesting": 20}).enable(
+_posts = MarkdownIt("commonmark", {"html": True, "maxNesting": DEEPEST + 2}).enable(
     ["table", "strikethrough"]
 )
 _comments = MarkdownIt("zero", {"html": False, "breaks": True, "maxNesting": 10}).enable(
@@ -64,11 +67,13 @@ _comments = MarkdownIt("zero", {"html": False, "breaks": True, "maxNesting": 10}
 
 
 class TooComplex(Exception):  # noqa: N818 -- what is wrong with the text
-    """The text takes more time to read than anybody may take."""
+    """The text takes more time to read than anybody may take, or is nested too deeply."""
 
 
 def _check_block(state: StateBlock, _start: int, _end: int, _silent: bool) -> bool:
     _check_time(state.env)
+    if state.level >= DEEPEST:
+        raise TooComplex
     return False
 
 
@@ -84,7 +89,7 @@ def _check_time(env: MutableMapping[str, float]) -> None:
 
 # The first rule asked at every place of a text: it never matches, but it can give up.
 for _parser in (_posts, _comments):
-    _parser.block.ruler.before("paragraph", "budget", _check_block)
+    _parser.block.ruler.before("table", "budget", _check_block)
     _parser.inline.ruler.before("text", "budget", _check_inline)
     _parser.enable("budget")
 
@@ -97,7 +102,7 @@ def _read(parser: MarkdownIt, content: str) -> str:
 def post_html(content: str, content_format: str) -> str:
     """The HTML to show for a post; `content_format` is `markdown` or `html`. Raises `TooComplex`."""
     html = _read(_posts, content) if content_format == "markdown" else content
-    if html.count("<") > MAX_TAGS:
+    if html_costs.is_costly(html):
         raise TooComplex
     return nh3.clean(
         html,

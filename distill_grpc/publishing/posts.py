@@ -38,13 +38,22 @@ class Content:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What to change in a post; what is None stays as it is."""
+    """What to change in a post; what is None stays as it is.
+
+    `names_text` and `names_format`: whether that half of `content` is new, and not the post's own.
+    """
 
     title: str | None = None
     content: Content | None = None
+    names_text: bool = True
+    names_format: bool = True
     status: str | None = None
     scheduled_at: datetime | None = None
     unschedule: bool = False
+
+
+class ContentChanged(Exception):  # noqa: N818 -- what happened to the post
+    """The half of the content that a change does not name is no more what was rendered."""
 
 
 def render(text: str, content_format: str) -> Content:
@@ -153,10 +162,12 @@ async def update(
 ) -> Row[Any]:
     """Changes a post of the caller; the status `published` publishes a draft.
 
-    Raises CONFLICT where a published post would become a draft again or be scheduled.
+    Raises CONFLICT where a published post would become a draft again or be scheduled, and
+    `ContentChanged` where the content is to be rendered again.
     """
     post = await own(connection, caller, post_id)
     _check_state(post, changes)
+    _check_content(post, changes)
     changed: dict[str, Any] = {}
     if changes.title is not None and (line := _title(changes.title)) != post.title:
         changed["title"] = line
@@ -211,6 +222,16 @@ async def _publish(connection: AsyncConnection, post: Row[Any], now: datetime) -
     payload = {"post_id": str(post.id), "request_id": request_id}
     await outbox.insert_entry(connection, NOTIFY_JOB, str(post.id), payload, now)
     return published
+
+
+def _check_content(post: Row[Any], changes: Changes) -> None:
+    content = changes.content
+    if content is None:
+        return
+    same_text = changes.names_text or content.text == post.content
+    same_format = changes.names_format or content.format == post.content_format
+    if not (same_text and same_format):
+        raise ContentChanged
 
 
 def _check_state(post: Row[Any], changes: Changes) -> None:

@@ -13,10 +13,14 @@ _OTHER = re.compile(r"[\W_]+")
 def slug(title: str) -> str:
     """Letters and digits of any script, in lower case, joined by dashes: `Hello, World` → `hello-world`.
 
-    Accents of Latin letters go (`é` → `e`). A title without letters or digits gives `post`.
+    Accents of Latin letters go (`é` → `e`), and joiners. A title without letters or digits gives `post`.
     """
     folded = unicodedata.normalize("NFKD", title.casefold())
-    plain = "".join(c for c in folded if not (unicodedata.combining(c) and ord(c) < 0x370))
+    plain = "".join(
+        c
+        for c in folded
+        if not (unicodedata.combining(c) and ord(c) < 0x370) and unicodedata.category(c) != "Cf"
+    )
     words = _OTHER.sub("-", unicodedata.normalize("NFC", plain)).strip("-")
     return words[:LONGEST].strip("-") or "post"
 

@@ -30,6 +30,7 @@ class UserServicer:
     async def register(self, request: pb.RegisterRequest, call: Call) -> pb.User:
         """See the contract."""
         await self.limits.registration(call.address)
+        users.check_email(request.email)
         new = users.NewAccount(
             email=request.email,
             password_hash=await self.passwords.hash(request.password),

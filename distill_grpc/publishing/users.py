@@ -12,7 +12,8 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from distill_grpc.auth import Caller
-from distill_grpc.errors import DistillError, ErrorReason
+from distill_grpc.errors import DistillError, ErrorReason, invalid_argument
+from distill_grpc.mail import headers
 from distill_grpc.publishing import accounts, texts
 from distill_grpc.publishing.ids import new_id
 from distill_grpc.publishing.passwords import Passwords
@@ -40,6 +41,12 @@ class NewAccount:
     password_hash: str
     username: str
     role: str
+
+
+def check_email(email: str) -> None:
+    """Raises INVALID_ARGUMENT where mail could never go to the address."""
+    if headers.address(email) is None:
+        raise invalid_argument({"email": "must be an address that mail can go to"})
 
 
 async def register(connection: AsyncConnection, new: NewAccount, *, now: datetime) -> Row[Any]:

@@ -15,6 +15,8 @@ from distill_grpc.proto.contract import Rpc
 # Metadata by which the core tells a REST door the HTTP status where gRPC's codes cannot.
 HTTP_CODE = "x-http-code"
 REQUEST_ID = "x-request-id"
+# Metadata by which a REST door tells of a HEAD, which is answered as the GET of the same path.
+HTTP_METHOD = "x-http-method"
 
 
 # Takes one event of a stream on its way to the client.

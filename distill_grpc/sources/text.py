@@ -35,11 +35,15 @@ MAX_URL: Final = 2_000
 _MAX_HTML = 500_000
 # The HTML algorithm is quadratic in nesting: 100,000 nested elements cost half a minute.
 _MAX_DEPTH = 256
+# Levels of lists that are indented: of many thousands, blanks would fill the memory.
+_MAX_INDENT = 20
 
 _NEWLINES = re.compile("\r\n?|[\x85\u2028\u2029]")
-# Controls, invisible spaces, direction overrides, non-characters and "tag" characters.
+# Controls, invisible spaces, direction overrides, non-characters and "tag" characters; but tags
+# behind a black flag make it the flag of England, Scotland or Wales.
 _UNWANTED = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069"
+    "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f)"
+    "|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069"
     "\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -91,7 +95,7 @@ def clean(text: str) -> str:
     if _SURROGATES.search(text):
         # A pair that arrived in two halves becomes its character, a lone half the replacement.
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _UNWANTED.sub("", _NEWLINES.sub("\n", text))
+    return _UNWANTED.sub(r"\1", _NEWLINES.sub("\n", text))
 
 
 def one_line(text: str, limit: int) -> str:
@@ -139,9 +143,9 @@ def html_to_text(markup: str, base_url: str = "") -> str:
     return text_of(sanitise_html(markup, base_url), base_url)
 
 
-def text_of(safe_html: str, base_url: str = "") -> str:
-    """As `html_to_text`, for HTML that `sanitise_html` made."""
-    reader = _Reader(base_url)
+def text_of(safe_html: str, base_url: str = "", *, links: bool = False) -> str:
+    """As `html_to_text`, for HTML that is safe already; `links` adds the addresses of web links."""
+    reader = _Reader(base_url, links=links)
     reader.feed(safe_html)
     reader.close()
     return reader.text()
@@ -258,7 +262,7 @@ class _Reader(HTMLParser):
     )
     _LINES = _names("caption dd div dt figcaption li summary tr")
 
-    def __init__(self, base_url: str = "") -> None:
+    def __init__(self, base_url: str = "", *, links: bool = False) -> None:
         super().__init__(convert_charrefs=True)
         self._page = base_url.partition("#")[0].rstrip("/")
         self._marks: list[_Mark] = []  # open elements that may be marks of footnotes
@@ -268,6 +272,8 @@ class _Reader(HTMLParser):
         self._preformatted = 0
         self._after_bullet = False
         self._pictures: list[str] = []
+        self._with_links = links
+        self._link = ("", 0)  # the address of the link that is read, and where its words begin
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._break_around(tag)
@@ -277,6 +283,8 @@ class _Reader(HTMLParser):
             self._lists.append(1 if tag == "ol" else 0)
         elif tag == "li":
             self._start_item()
+        elif tag == "a" and self._with_links:
+            self._link = (dict(attrs).get("href") or "", len(self._pieces))
         elif tag == "pre":
             self._preformatted += 1
         elif tag in {"td", "th"}:
@@ -293,6 +301,8 @@ class _Reader(HTMLParser):
             self._lists.pop()
         elif tag in {"a", "sup"}:
             self._close_mark(tag)
+        if tag == "a":
+            self._end_link()
         self._break_around(tag)
         if tag == "pre":
             self._preformatted = max(0, self._preformatted - 1)
@@ -347,6 +357,12 @@ class _Reader(HTMLParser):
             del self._pieces[mark.start :]
             self._breaks, self._after_bullet = mark.breaks, mark.after_bullet
 
+    def _end_link(self) -> None:
+        (address, begin), self._link = self._link, ("", 0)
+        words = "".join(self._pieces[begin:]).strip()
+        if words and is_web_url(address) and words != address:
+            self._write(f" ({address})")
+
     def _start_item(self) -> None:
         bullet = "- "
         if self._lists and self._lists[-1]:
@@ -354,7 +370,7 @@ class _Reader(HTMLParser):
             self._lists[-1] += 1
         if self._pieces:
             self._pieces.append("\n" * min(self._breaks, 2))
-        self._pieces.append("  " * max(0, len(self._lists) - 1) + bullet)
+        self._pieces.append("  " * min(max(0, len(self._lists) - 1), _MAX_INDENT) + bullet)
         self._breaks = 0
         self._after_bullet = True
 

@@ -146,7 +146,7 @@ function errors.render(found, asked, path)
   if errors.is_publishing(path) then
     say("detail", json.quote(found.message))
     say("code", json.quote(found.reason))
-    if #found.names > 0 then say("field_errors", object(found.names, found.rules)) end
+    say("field_errors", object(found.names, found.rules))
   else
     local told, needs_user = details(found), found.metadata.user_action_required
     if needs_user == nil then needs_user = tostring(rules.user_action_required) end

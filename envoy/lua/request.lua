@@ -134,8 +134,10 @@ local function call(handle, headers, match, path, query_text)
   local canonical = routes.canonical(match.template, match.values)
   if spelled ~= "" then canonical = canonical .. "?" .. spelled end
   headers:replace(":path", canonical)
-  if headers:get(":method") == "HEAD" then headers:replace(":method", "GET") end
+  local head = headers:get(":method") == "HEAD"
+  if head then headers:replace(":method", "GET") end
   forwarded.strip(headers, false, rpc.keyed, rpc.headers)
+  if head then headers:replace("x-http-method", "HEAD") end
   headers:replace("grpc-timeout", rpc.streams and STREAM_DEADLINE or DEADLINE)
 end
 

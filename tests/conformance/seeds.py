@@ -68,12 +68,11 @@ def assert_shaped(got: Json, like: Json, path: str = "$") -> None:
 
 def from_seed_001(body: Json) -> Json:
     """An error under `/api/v1`, by the names of seed 002. It says nothing more than these."""
-    assert {"detail", "code"} <= set(body) <= {"detail", "code", "field_errors"}, body
-    assert body.get("field_errors") != {}
+    assert set(body) == {"detail", "code", "field_errors"}, body
     code = body["code"].lower()
     told: Json = {"error": code, "message": body["detail"]}
     told["user_action_required"] = RULES[code].user_action_required
-    if "field_errors" in body:
+    if body["field_errors"]:
         told["details"] = body["field_errors"]
     return told
 

@@ -77,7 +77,7 @@ async def test_under_the_other_seeds_paths_its_body_is_used(envoy: Asked) -> Non
     head = b"POST /api/v1/posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     status, _, body = await raw(envoy, head)
     assert status in {400, 404}
-    assert set(body) == {"detail", "code"}
+    assert set(body) == {"detail", "code", "field_errors"}
 
 
 async def test_a_body_of_exactly_the_limit_is_taken(idle: Service, envoy: Asked) -> None:

@@ -40,6 +40,9 @@ def account(name: str, **changes: Json) -> Json:
         ({"password": "a" * 129}, "password"),
         ({"password": "a\u0301" * 7}, "password"),  # 14 characters as typed, 7 as they are kept
         ({"password": None}, "password"),
+        ({"email": "a..b@example.com"}, "email"),  # mail could never go there
+        ({"email": ".a@example.com"}, "email"),
+        ({"email": "a.@example.com"}, "email"),
         ({"username": "ab"}, "username"),
         ({"username": "a" * 31}, "username"),
         ({"username": "-abc"}, "username"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from distill_grpc import clock
@@ -100,6 +102,69 @@ async def test_posts_of_one_title_made_at_once_get_names_of_their_own(shared: Se
     assert sorted(slugs) == sorted(["same-here", *(f"same-here-{n}" for n in range(2, 13))])
 
 
+def let_happen(
+    monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], Awaitable[Answer]]
+) -> None:
+    """Makes each of these happen while a post is changed: after reading, before writing."""
+    update, waiting = posts.update, list(happenings)
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        if waiting:
+            happening = waiting.pop(0)
+            assert (await happening()).status == 200
+        return await update(*arguments, **named)
+
+    monkeypatch.setattr(posts, "update", late)
+
+
+@pytest.mark.parametrize(
+    ("slow", "meanwhile", "html"),
+    [
+        ({"content_format": "html"}, {"content": "*new*"}, "*new*"),
+        ({"content": "*new*"}, {"content_format": "html"}, "*new*"),
+        ({"content": "*a*"}, {"content": "*b*", "content_format": "html"}, "*a*"),
+    ],
+)
+async def test_a_change_keeps_what_it_does_not_name_as_others_saved_it_meanwhile(
+    shared: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    slow: Json,
+    meanwhile: Json,
+    html: str,
+) -> None:
+    ada = await person(shared)
+    path = f"/posts/{await ada.post(content='*old*')}"
+    let_happen(monkeypatch, lambda: ada.call("PUT", path, meanwhile))
+    assert (await ada.call("PUT", path, slow)).status == 200
+    body = (await ada.call("GET", path)).body
+    expected = {"content": "*old*", "content_format": "markdown", **meanwhile, **slow}
+    assert {name: body[name] for name in ("content", "content_format")} == expected
+    assert body["content_html"] == html
+
+
+async def test_a_change_is_refused_where_the_content_never_stays_the_same(
+    shared: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await person(shared)
+    path = f"/posts/{await ada.post(content='old')}"
+    written: list[str] = []
+    update = posts.update
+
+    async def restless(*arguments: Any, **named: Any) -> Any:
+        if arguments[-1].content.format == "html":
+            written.append(f"new {len(written)}")
+            told = {"content": written[-1], "content_format": "markdown"}
+            assert (await ada.call("PUT", path, told)).status == 200
+        return await update(*arguments, **named)
+
+    monkeypatch.setattr(posts, "update", restless)
+    answer = await ada.call("PUT", path, {"content_format": "html", "title": "Never"})
+    assert (answer.status, answer.body["code"]) == (409, "CONFLICT")
+    body = (await ada.call("GET", path)).body
+    assert (body["content"], body["content_format"]) == (written[-1], "markdown")
+    assert body["title"] != "Never"
+
+
 async def test_ten_comments_a_minute_are_exactly_ten(shared: Service) -> None:
     ada, bob = await person(shared), await person(shared, "reader")
     post = await ada.post()
@@ -118,7 +183,7 @@ async def test_ten_comments_a_minute_are_exactly_ten(shared: Service) -> None:
 async def test_the_third_time_the_same_text_is_refused(shared: Service) -> None:
     ada, bob = await person(shared), await person(shared, "reader")
     found = []
-    for content in ("Buy now!", "buy  NOW!", "Buy\u200b now!", "Something else."):
+    for content in ("Buy now!", "buy  NOW!", "Buy\u200b n\u200dow!", "Something else."):
         path = f"/posts/{await ada.post()}/comments"
         found.append((await bob.call("POST", path, {"content": content})).status)
     assert found == [201, 201, 429, 201]

@@ -160,6 +160,7 @@ async def test_reading_is_counted_but_not_that_of_the_creator(shared: Service, d
     for who in (bob, bob, eve, ada):
         assert (await who.call("GET", path, door=door)).status == 200
     assert (await as_nobody(shared, "GET", path, door=door)).status == 200
+    assert (await bob.call("HEAD", path, door=door)).status == 200  # asked, but not read
     await bob.call("POST", f"/creators/{ada.id}/subscribe")
 
     async def counted() -> bool:

@@ -164,6 +164,19 @@ async def test_a_window_out_of_range_is_refused(ada: Person, door: Door, query: 
         assert set(answer.body["field_errors"]) == {query.partition("=")[0]}
 
 
+@pytest.mark.parametrize("door", DOORS)
+async def test_an_error_of_no_field_has_no_field_errors_but_the_same_structure(
+    ada: Person, door: Door
+) -> None:
+    unknown = await ada.call("GET", "/posts/01a217c9-792a-736d-bb2c-b6dfc9a2f809", door=door)
+    nowhere = await ada.call("GET", "/nowhere", door=door)
+    published = await ada.call("POST", f"/posts/{await ada.post()}/publish", door=door)
+    for answer, status in ((unknown, 404), (nowhere, 404), (published, 409)):
+        assert answer.status == status
+        assert set(answer.body) == {"detail", "code", "field_errors"}
+        assert answer.body["field_errors"] == {}
+
+
 async def test_readers_and_nobody_are_no_creators(shared: Service) -> None:
     reader = await person(shared, "reader")
     for creator in (reader.id, "01a217c9-792a-736d-bb2c-b6dfc9a2f809"):

@@ -96,6 +96,17 @@ async def test_a_feed_stays_small_however_large_posts_are(
     assert [item["title"] for item in document["items"]] == ["Post 3"]
 
 
+async def test_the_size_of_a_feed_is_what_goes_over_the_wire(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "LARGEST", 1_500)
+    creator = (await platform.accounts(engine, 1, "creator"))[0]
+    for number in range(4):
+        await platform.publish(engine, creator, f"Post {number}", "\u00e4 & " * 60)
+    for kind in feeds.TYPES:
+        assert len(await read(engine, platform.ADDRESSES, creator, kind)) < 3_500
+
+
 async def read(engine: AsyncEngine, addresses: Addresses, creator: UUID, kind: str) -> bytes:
     async with engine.connect() as connection:
         data, _ = await feeds.read(connection, addresses, creator, kind)

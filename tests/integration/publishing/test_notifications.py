@@ -130,6 +130,19 @@ async def test_a_mail_has_text_safe_html_and_an_end_of_one_click(engine: AsyncEn
     assert str(post_id) in html
 
 
+async def test_the_text_of_a_mail_tells_where_links_lead(engine: AsyncEngine) -> None:
+    content = (
+        "[the paper](http://x.example/a?b=1&c=2), <https://y.example/>, [write](mailto:a@b.example)"
+    )
+    async with mail_server() as server:
+        await announced(engine, 1, content=content)
+        await notifier(engine, server).send_due()
+    plain = server.messages[0].get_body(("plain",))
+    assert plain is not None
+    expected = "the paper (http://x.example/a?b=1&c=2), https://y.example/, write"
+    assert expected in plain.get_content().splitlines()
+
+
 async def test_a_greylisted_mail_is_sent_again_with_the_same_id(engine: AsyncEngine) -> None:
     async with mail_server() as server:
         await announced(engine, 1)

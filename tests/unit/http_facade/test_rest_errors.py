@@ -86,6 +86,12 @@ def test_field_violations_are_details_or_field_errors() -> None:
     }
 
 
+def test_errors_of_no_field_have_the_same_structure() -> None:
+    status = packed(code_pb2.NOT_FOUND, info("NOT_FOUND"))
+    body = {"detail": "said", "code": "NOT_FOUND", "field_errors": {}}
+    assert render(status, {}, path="/api/v1/posts").body == body
+
+
 def test_a_wait_is_told_as_an_instant_and_as_seconds() -> None:
     by_instant = packed(8, info("RATE_LIMITED", retry_after="2024-01-10T11:00:00Z"))
     answer = render(by_instant, {}, path="/sync", now=NOW)

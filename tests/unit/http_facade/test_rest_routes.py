@@ -111,6 +111,7 @@ async def test_under_api_v1_errors_have_the_body_of_seed_001(door: Door) -> None
     assert reply.json == {
         "detail": "There is no such path. GET /api lists them.",
         "code": "NOT_FOUND",
+        "field_errors": {},
     }
 
 

@@ -73,7 +73,7 @@ HOSTILE = [
     "<" * 500,
     "[" * 2000,
     "*" * 2000 + "a",
-    "> " * 1000,
+    "> " * 90,
 ]  # fmt: skip
 ADDRESS = re.compile(r"(https?://|mailto:)\S+", re.IGNORECASE)
 POST_TAGS, COMMENT_TAGS = markup._POST_TAGS, markup._COMMENT_TAGS
@@ -153,6 +153,13 @@ def test_what_people_mean_is_shown() -> None:
     )
 
 
+def test_a_link_in_a_comment_has_an_address_and_nothing_else() -> None:
+    html = markup.comment_html('[x](https://a.example "Free!")')
+    assert html == (
+        '<p><a href="https://a.example" rel="noopener noreferrer nofollow ugc">x</a></p>\n'
+    )
+
+
 def test_links_are_counted_however_they_are_written() -> None:
     assert markup.count_links("https://a.b HTTP://a.b www.a.b <mailto:a@b> [x](https://c.d)") == 5
     assert markup.count_links("httpd is no link, nor is a@b.example") == 0
@@ -167,6 +174,21 @@ def test_a_text_that_takes_too_long_is_given_up(text: str, monkeypatch: pytest.M
     with pytest.raises(markup.TooComplex):
         markup.post_html(text, "markdown")
     assert time.thread_time() - begin < 3
+
+
+@pytest.mark.parametrize("depth", [9, 12, 20, 48, 49, 50, 97, 98, 99, 100, 101, 400])
+@pytest.mark.parametrize("kind", ["list", "quote", "both"])
+def test_deeply_nested_markdown_is_shown_whole_or_refused(kind: str, depth: int) -> None:
+    quoted, listed = "> " * depth, "".join("  " * n + f"- item{n}\n" for n in range(depth))
+    both = "".join("> " * n + f"- item{n}\n" for n in range(depth))
+    text = {"list": listed, "quote": f"{quoted}item{depth - 1}", "both": both}[kind] + "\n\nafter"
+    try:
+        html = markup.post_html(text, "markdown")
+    except markup.TooComplex:
+        assert depth > 40
+    else:
+        said = re.findall(r"item\d+|after", html)
+        assert said == re.findall(r"item\d+|after", text)
 
 
 def test_html_of_too_many_tags_is_given_up() -> None:

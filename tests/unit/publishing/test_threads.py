@@ -32,6 +32,27 @@ async def test_what_does_not_fit_is_refused_and_room_comes_back() -> None:
     threads.close()
 
 
+async def test_one_user_cannot_take_the_threads_of_others() -> None:
+    threads = BoundedThreads("test", threads=2, queue=3)
+    go = threading.Event()
+    waiting = [asyncio.create_task(threads.run_for("ada", go.wait, 10)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(DistillError) as refused:
+        await threads.run_for("ada", int)
+    assert refused.value.reason == ErrorReason.UNAVAILABLE
+    for user in ("bob", "rita", "bob"):
+        assert await asyncio.wait_for(threads.run_for(user, int), 5) == 0
+    for call in waiting[:2]:  # whoever leaves takes no second thread: the first one goes on
+        call.cancel()
+    await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(threads.run_for("bob", int), 5) == 0
+    go.set()
+    await asyncio.wait(waiting)
+    assert [call.result() for call in waiting[2:]] == [True, True]
+    assert await threads.run_for("ada", int) == 0
+    threads.close()
+
+
 async def test_a_hash_is_argon2id_at_the_cost_that_was_chosen_and_salted() -> None:
     threads = BoundedThreads("test")
     passwords = Passwords(threads)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from distill_grpc.sources import text
 from tests.conformance.sources.rules import UNWANTED
 
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"  # its flag
+
 
 @pytest.mark.parametrize(
     ("given_text", "expected"),
@@ -22,6 +24,7 @@ from tests.conformance.sources.rules import UNWANTED
         ("\ud83d\ude00 \ud83d x \ude00", "😀 \ufffd x \ufffd"),
         ("a\u202eb\u2066c\ufeffd\u200be", "abcde"),
         ("ignore\U000e0041\U000e0042 me", "ignore me"),
+        (f"{ENGLAND}\U000e0041 \U0001f3f4\U000e0067", f"{ENGLAND} \U0001f3f4"),
         (
             "👩\u200d💻 \u0645\u06cc\u200c\u062e\u0648 שלום",
             "👩\u200d💻 \u0645\u06cc\u200c\u062e\u0648 שלום",
@@ -38,6 +41,10 @@ def test_cleaned_text_is_clean_and_stays_so(given_text: str) -> None:
     assert not UNWANTED.search(cleaned)
     assert text.clean(cleaned) == cleaned
     cleaned.encode()  # no lone surrogates
+
+
+def test_lists_without_end_are_not_indented_without_end() -> None:
+    assert len(text.text_of("<ul><li>x" * 3_000)) < 200_000
 
 
 @pytest.mark.parametrize(
