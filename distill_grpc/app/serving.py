@@ -117,7 +117,7 @@ def _concerns(
         authentication(verifiers, action_url=settings.auth_action_url),
         rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
         validation,
-        idempotency(parts.engine),
+        idempotency(parts.engine, parts.tokens.vault.keyring),
     ]
 
 
