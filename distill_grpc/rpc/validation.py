@@ -45,12 +45,12 @@ def violations(request: Message) -> Iterator[tuple[str, str]]:
 
 def _choice(request: Message, parts: Iterable[Any]) -> str:
     """The rule of a field that holds no enumerator, as the REST doors say it."""
-    fields = request.DESCRIPTOR.fields_by_name
+    fields, field = request.DESCRIPTOR.fields_by_name, None
     for part in parts:
         field = fields[part.field_name]
         fields = field.message_type.fields_by_name if field.message_type else {}
-    names = [value.name for value in field.enum_type.values if value.number]
-    return f"must be one of: {', '.join(names)}"
+    values = field.enum_type.values if field is not None and field.enum_type else ()
+    return f"must be one of: {', '.join(value.name for value in values if value.number)}"
 
 
 def fill_defaults(message: Message) -> None:

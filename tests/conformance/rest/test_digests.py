@@ -120,6 +120,20 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         ({"sections": [{**SECTION, "sources": ["nowhere"]}]}, "sections[0].sources"),
         ({"sections": [SECTION, {**SECTION, "name": "RAIL WAYS"}]}, "sections[1].name"),
         ({"sections": [SECTION] * 11}, "sections"),
+        *(
+            ({"tz": tz}, "tz")
+            for tz in ("localtime", "Factory", "posixrules", "posix/UTC", "../UTC")
+        ),
+        ({"tags": ["go", " "]}, "tags[1]"),
+        ({"authors": ["\t"]}, "authors[0]"),
+        ({"names": [" "]}, "names[0]"),
+        ({"names": ["@a"]}, "names[0]"),
+        ({"sections": [{**SECTION, "words": ["rail", "!!!"]}]}, "sections[0].words[1]"),
+        ({"sections": [{**SECTION, "words": [" "]}]}, "sections[0].words[0]"),
+        ({"sections": [{**SECTION, "tags": [" "]}]}, "sections[0].tags[0]"),
+        ({"sections": [{**SECTION, "name": "Trending"}]}, "sections[0].name"),
+        ({"sections": [{**SECTION, "name": "IMPORTANT "}]}, "sections[0].name"),
+        ({"sections": [SECTION, {**SECTION, "name": f"{SECTION['name']} "}]}, "sections[1].name"),
         ({"colour": "red"}, "colour"),
     ],
 )
