@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.message import Message
 from sqlalchemy import text
@@ -17,7 +19,10 @@ from distill_grpc.encryption import Keyring
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.proto import contract
 from distill_grpc.rpc.call import Call
+from distill_grpc.rpc.error_translation import error_translation
 from distill_grpc.rpc.idempotency import idempotency
+from distill_grpc.rpc.pipeline import Pipeline
+from distill_grpc.rpc.server import GrpcServer
 from tests.databases import fresh_database
 
 CREATE = contract.rpc("/distill.publishing.v1.PostService/CreatePost")
@@ -137,6 +142,39 @@ async def test_calls_that_are_left_at_any_moment_happen_once(
         assert await effects(engine) == 1
         async with engine.begin() as connection:
             await connection.execute(text("TRUNCATE effects, keyed_replies"))
+
+
+async def test_a_call_that_is_cancelled_on_the_wire_can_be_made_again(engine: AsyncEngine) -> None:
+    first = Handler(engine, before=True)
+    handlers = [first, Handler(engine)]
+
+    class Servicer:
+        def __getattr__(self, _name: str) -> Any:
+            return lambda request, _call: handlers.pop(0)(request)
+
+    servicers = {service.full_name: Servicer() for service in contract.services()}
+    concerns = [error_translation, idempotency(engine, Keyring([os.urandom(32)]))]
+    server = GrpcServer(Pipeline(concerns, servicers), address="127.0.0.1:0", with_reflection=False)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        create: Any = channel.unary_unary(
+            CREATE.full_name,
+            request_serializer=CREATE.request_class.SerializeToString,
+            response_deserializer=CREATE.response_class.FromString,
+        )
+
+        def call() -> Any:
+            return create(CREATE.request_class(title="T"), metadata=(("idempotency-key", "k"),))
+
+        leaving = call()
+        await first.waits.wait()
+        leaving.cancel()
+        async with asyncio.timeout(10):
+            while handlers:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await call()
+    await server.stop(grace=0)
+    assert await effects(engine) == 1
 
 
 async def test_a_fault_after_the_commit_does_not_give_the_key_back(
