@@ -47,6 +47,7 @@ class Keyring:
         """Takes raw keys of 32 bytes, newest first. Raises ValueError for anything else."""
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"at least one key is needed, each of {KEY_BYTES} bytes")
+        self._keys = tuple(keys)
         self._ciphers: Mapping[bytes, AESGCM] = {_key_id(key): AESGCM(key) for key in keys}
         self._current = _key_id(keys[0])
 
@@ -97,6 +98,14 @@ class Keyring:
             )
         except InvalidTag:
             raise CannotDecrypt from None
+
+    def digests(self, value: bytes, *, purpose: str) -> tuple[bytes, ...]:
+        """Keyed hashes of `value`, one by each key, newest first: what to store, and what to know again.
+
+        Who has no key cannot try guesses against them.
+        """
+        told = f"distill {purpose}".encode() + b"\0" + value
+        return tuple(hmac.digest(key, told, hashlib.sha256) for key in self._keys)
 
     def key_id_of(self, sealed: bytes) -> str:
         """The id, in hex, of the key that sealed this; rotation looks for those that are not current.

@@ -273,7 +273,10 @@ class Settings(BaseSettings):
         20, ge=1, le=100_000, description="logins at `/api/v1` per address and minute"
     )
     registrations_per_hour: int = Field(
-        10, ge=1, le=100_000, description="new accounts at `/api/v1` per address and hour"
+        10,
+        ge=1,
+        le=100_000,
+        description="attempts to make an account at `/api/v1` per address and hour",
     )
     cors_origins: Names = Field(
         (), description="origins that browsers may call from, comma-separated, or `*`; unset: none"

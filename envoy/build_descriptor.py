@@ -20,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from distill_grpc.proto import contract
 from distill_grpc.proto.distill.v1 import errors_pb2, options_pb2
+from http_facade.json_scalars import enum_names
 
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIPTORS = ROOT / "distill_grpc" / "proto" / "descriptors.binpb"
@@ -299,9 +300,9 @@ def _field(field: FieldDescriptor) -> dict[str, Any]:
     if value.message_type is not None:
         told["message"] = value.message_type.full_name
     if value.enum_type is not None:
-        names = [one.name for one in value.enum_type.values]
+        names = enum_names(value.enum_type)
         told["names"] = names
-        told["allowed"] = ", ".join(n for n in names if not n.lower().endswith("unspecified"))
+        told["allowed"] = ", ".join(names)
     oneof = field.containing_oneof
     if oneof is not None and len(oneof.fields) > 1:
         told["oneof"] = oneof.name

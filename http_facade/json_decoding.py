@@ -2,8 +2,8 @@
 
 Every fault is reported with its path (`options.backfill_days`, `parts[2].name`) and what is allowed;
 nothing is coerced: a string is no number, a number is no boolean. `null` stands for an unset field.
-As ProtoJSON has it, `3.0` is a whole number, enumerators match in any case, and 64-bit integers may
-be strings of digits.
+As ProtoJSON has it, `3.0` is a whole number, and 64-bit integers may be strings of digits; enumerators are
+given by their names, letter by letter, and never as the unspecified one.
 """
 
 from __future__ import annotations

@@ -77,15 +77,14 @@ def _is_digits(text: str) -> bool:
 
 
 def _enum(enum: EnumDescriptor) -> Read:
-    numbers = {value.name.lower(): value.number for value in enum.values}
-    exact = {value.name: value.number for value in enum.values}
-    rule = f"must be one of: {', '.join(enum_names(enum))}"
+    names = enum_names(enum)
+    numbers = {name: enum.values_by_name[name].number for name in names}
+    rule = f"must be one of: {', '.join(names)}"
 
     def read(value: Any) -> int:
-        if isinstance(value, str):
-            number = exact.get(value, numbers.get(value.lower()))
-            if number is not None:
-                return number
+        number = numbers.get(value) if isinstance(value, str) else None
+        if number is not None:
+            return number
         raise Wrong(rule)
 
     return read

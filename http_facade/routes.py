@@ -1,7 +1,8 @@
 """The route table: built once from the annotations, so that no path is written down twice.
 
 A template is literal segments and `{name}` segments; after the last may stand `:verb` (AIP-136). Segments
-are compared and handed on percent-decoded; a trailing slash makes another path, which is unknown.
+are compared and handed on percent-decoded; a trailing slash makes another path, which is unknown. A path that
+a template spells out is that one's alone: `GET /users/login` is no user whose id is `login`.
 """
 
 from __future__ import annotations
@@ -87,21 +88,15 @@ class RouteTable(Generic[Target]):
 
     def _search(self, method: str, raw_path: str) -> Match[Target]:
         segments = _segments(raw_path)
-        nodes = [*_walk(self._root, segments, ())]
-        if not nodes:
+        found = next(_walk(self._root, segments, ()), None)
+        if found is None:
             raise Refusal(ErrorReason.NOT_FOUND, "There is no such path. GET /api lists them.")
-        allowed: set[str] = set()
-        for node, _ in nodes:
-            allowed.update(node.routes)
-        for node, values in nodes:
-            route = node.routes.get(method)
-            if route is not None:
-                return Match(
-                    _with_implied(allowed),
-                    route,
-                    _checked(dict(zip(route.variables, values, strict=True))),
-                )
-        return Match(_with_implied(allowed), None, {})
+        node, values = found
+        allowed = _with_implied({*node.routes})
+        route = node.routes.get(method)
+        if route is None:
+            return Match(allowed, None, {})
+        return Match(allowed, route, _checked(dict(zip(route.variables, values, strict=True))))
 
     def _add(self, route: Route[Target]) -> None:
         node = self._root

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import ip_address
@@ -22,6 +22,7 @@ from distill_grpc.app.parts import (
     open_parts,
     public_url,
 )
+from distill_grpc.app.probing import Probe, build_probes
 from distill_grpc.auth import LocalIssuer, TokenVerifier
 from distill_grpc.feed.connection_servicer import ConnectionServicer
 from distill_grpc.feed.content_servicer import ContentServicer
@@ -83,6 +84,9 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                 connection, state.PAGE_TOKEN_KEY, secrets.token_bytes(32)
             )
         links = await load_link_tokens(parts.engine)
+        probes = build_probes(settings)
+        for probe in probes:
+            stack.push_async_callback(_end, asyncio.create_task(probe.run()))
         yield Pipeline(
             _concerns(settings, parts, build_verifiers(settings, issuer, stack), limiter),
             {
@@ -93,6 +97,7 @@ async def core(settings: Settings) -> AsyncIterator[Pipeline]:
                     tokens=PageTokens(key),
                     links=links,
                     limiter=limiter,
+                    probes=probes,
                 ),
                 **_publishing_servicers(
                     settings, parts, issuer=issuer, links=links, limits=limits, stack=stack
@@ -117,7 +122,7 @@ def _concerns(
         authentication(verifiers, action_url=settings.auth_action_url),
         rate_limiting(limiter, per_minute=settings.api_calls_per_minute),
         validation,
-        idempotency(parts.engine),
+        idempotency(parts.engine, parts.tokens.vault.keyring),
     ]
 
 
@@ -129,6 +134,7 @@ def _servicers(
     tokens: PageTokens,
     links: LinkTokens,
     limiter: CallLimiter,
+    probes: Sequence[Probe],
 ) -> dict[str, object]:
     """Each service of the contract by its full name."""
     return {
@@ -142,7 +148,7 @@ def _servicers(
             started_at=clock.utc_now(),
             jwks=issuer.jwks(),
             central_tokens=parts.tokens.service is not None,
-            degraded_parts=partial(_degraded, settings, limiter, parts),
+            degraded_parts=partial(_degraded, settings, limiter, parts, probes),
             summary_model=settings.summary_model,
             embedder=parts.seeker.embedder if parts.seeker is not None else None,
         ),
@@ -214,7 +220,9 @@ def service_name(settings: Settings, sources: Mapping[str, object]) -> str:
     return f"{next(iter(sources))}-feeder" if len(sources) == 1 else "distill"
 
 
-def _degraded(settings: Settings, limiter: CallLimiter, parts: Parts) -> dict[str, str]:
+def _degraded(
+    settings: Settings, limiter: CallLimiter, parts: Parts, probes: Sequence[Probe]
+) -> dict[str, str]:
     found = {"redis": limiter.degraded} if limiter.degraded else {}
     summariser = parts.summariser
     if isinstance(summariser, OpenAiSummariser) and summariser.degraded:
@@ -223,6 +231,7 @@ def _degraded(settings: Settings, limiter: CallLimiter, parts: Parts) -> dict[st
         found["embeddings"] = "items are found by words alone (no pgvector)"
     elif parts.seeker is not None and parts.seeker.embedder.degraded:
         found["embeddings"] = f"items are found by words alone ({parts.seeker.embedder.degraded})"
+    found.update({probe.name: probe.away for probe in probes if probe.away})
     return found
 
 

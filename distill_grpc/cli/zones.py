@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from datetime import date, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
+
+from distill_grpc.feed.periods import is_zone
 
 LOCALTIME = Path("/etc/localtime")
 
@@ -14,7 +15,7 @@ def of_this_machine() -> str:
     """The IANA name of the zone, from TZ or from where /etc/localtime points; else UTC."""
     pointed = str(LOCALTIME.resolve()).partition("/zoneinfo/")[2]
     for name in (os.environ.get("TZ", "").removeprefix(":"), pointed):
-        if name and _is_known(name):
+        if is_zone(name):
             return name
     return "UTC"
 
@@ -33,11 +34,3 @@ def days(period: str, first: str) -> str:
 
 def _day(day: date) -> str:
     return f"{day.day} {day:%B %Y}"
-
-
-def _is_known(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # no such zone, no name of one, no file of one
-        return False
-    return True

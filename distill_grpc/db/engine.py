@@ -10,6 +10,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy import event, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from distill_grpc.db import commits
 from distill_grpc.db.driver import BoundedConnection
 
 # The core holds a connection for the length of one statement or one short transaction, so a few
@@ -54,6 +55,7 @@ def create_engine(
         },
     )
     event.listen(engine.sync_engine.pool, "checkout", _refuse_dead)
+    event.listen(engine.sync_engine, "commit", commits.note)
     return engine
 
 

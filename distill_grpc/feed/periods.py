@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache
+from importlib import resources
+from zoneinfo import ZoneInfo
 
 from distill_grpc.errors import invalid_argument
 
@@ -22,6 +24,7 @@ class Period:
 
 def period(word: str, day: str | None, tz: str, now: datetime) -> Period:
     """The period that `daily`, `weekly` or a date means; INVALID_ARGUMENT where it means none."""
+    require_zone(tz)
     where = zone(tz)
     today = now.astimezone(where).date()
     chosen = _date(day, "date") if day is not None else today
@@ -48,12 +51,27 @@ def following(kind: str, first: date) -> date:
     return first + timedelta(days=7 if kind == "weekly" else 1)
 
 
+def is_zone(tz: str) -> bool:
+    """True for the IANA names, which mean the same on every machine (`localtime` does not)."""
+    return tz in _names()
+
+
+def require_zone(tz: str) -> None:
+    """Raises INVALID_ARGUMENT where that is no IANA name of a time zone."""
+    if not is_zone(tz):
+        raise invalid_argument({"tz": "must be an IANA time zone, such as Europe/Berlin"})
+
+
 def zone(tz: str) -> ZoneInfo:
-    """The time zone of that IANA name; INVALID_ARGUMENT where there is none."""
-    try:
-        return ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise invalid_argument({"tz": "must be an IANA time zone, such as Europe/Berlin"}) from None
+    """The time zone of a name that was found good."""
+    return ZoneInfo(tz)
+
+
+@cache
+def _names() -> frozenset[str]:
+    # Of the package and not of the machine, whose folder holds other files too.
+    listed = resources.files("tzdata").joinpath("zones").read_text().split()
+    return frozenset(listed) - {"Factory"}
 
 
 def _date(text: str, field: str) -> date:

@@ -15,9 +15,10 @@ from distill_grpc import clock
 from distill_grpc.auth import Caller
 from distill_grpc.errors import invalid_argument
 from distill_grpc.feed import watching
-from distill_grpc.feed.periods import first_day, following, zone
+from distill_grpc.feed.periods import first_day, following, require_zone, zone
 from distill_grpc.feed.store import preferences
 from distill_grpc.llm.base import OwnSection
+from distill_grpc.llm.languages import words
 
 DEFAULTS: Mapping[str, Any] = {
     "language": None,
@@ -154,14 +155,33 @@ def _check(wanted: Mapping[str, Any], known_sources: Collection[str]) -> None:
     rule = f"must be among {', '.join(sorted(known_sources))}"
     if set(wanted.get("sources", ())) - set(known_sources):
         problems["sources"] = rule
+    for kind in ("tags", "authors"):
+        problems |= _blank(kind, wanted.get(kind, ()))
+    for place, name in enumerate(wanted.get("names", ())):
+        if len(name.strip().lstrip("@")) < 2:  # as few are looked for
+            problems[f"names[{place}]"] = "must have two characters or more"
     seen: set[str] = set()
     sections: Sequence[Mapping[str, Any]] = wanted.get("sections", ())
     for index, section in enumerate(sections):
         if set(section["sources"]) - set(known_sources):
             problems[f"sections[{index}].sources"] = rule
-        if section["name"].casefold() in seen:
+        name = " ".join(section["name"].casefold().split())
+        if name in seen:
             problems[f"sections[{index}].name"] = "must differ from the other sections' names"
-        seen.add(section["name"].casefold())
+        seen.add(name)
+        problems |= _blank(f"sections[{index}].tags", section["tags"])
+        for place, phrase in enumerate(section["words"]):
+            if not words(phrase):
+                problems[f"sections[{index}].words[{place}]"] = "must have a letter or digit"
     if problems:
         raise invalid_argument(problems)
-    zone(wanted.get("tz", "UTC"))
+    require_zone(wanted.get("tz", "UTC"))
+
+
+def _blank(field: str, values: Sequence[str]) -> dict[str, str]:
+    """What nothing can ever match."""
+    return {
+        f"{field}[{place}]": "must not be blank"
+        for place, value in enumerate(values)
+        if not value.strip()
+    }

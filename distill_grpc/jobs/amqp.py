@@ -36,6 +36,7 @@ MOST_LOST = 50
 PREFETCH = 8
 # Seconds: for a connection, and for the broker's word on one message.
 CONNECT, CONFIRM = 10.0, 10.0
+GREETING = 5.0  # of a broker that is only looked after
 SETUP = 10.0  # to declare and consume
 HEARTBEAT = 10
 RESTART = 1.0
@@ -103,6 +104,15 @@ class AmqpJobs:
         finally:
             stopped.cancel()
             await self.close()
+
+    async def greet(self) -> None:
+        """Raises `BrokerAway` where the broker takes no connection soon."""
+        try:
+            async with asyncio.timeout(GREETING):
+                connection = await self._connect("distill-health")
+        except _AWAY as error:
+            raise BrokerAway(type(error).__name__) from None
+        await _close(connection)
 
     async def close(self) -> None:
         """Ends the connection for publishing."""

@@ -65,9 +65,13 @@ def spoken_of(stories: Sequence[Story], ranked: Sequence[Ranked]) -> frozenset[s
 
 
 def liked_tags(reading: Reading, tags: Sequence[str]) -> list[str]:
-    """Those of the tags that a document has, compared without regard to case."""
-    own = {tag.casefold() for tag in reading.document.tags}
-    return [tag for tag in tags if tag.casefold() in own]
+    """Those of the tags that a document has, without regard to case, and to spaces or dashes."""
+    own = set(map(_joined, reading.document.tags))
+    return [tag for tag in tags if _joined(tag) in own]
+
+
+def _joined(tag: str) -> str:
+    return "-".join(tag.casefold().split())
 
 
 def liked_authors(reading: Reading, authors: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from distill_grpc.mail.wire import as_bytes
 log = structlog.get_logger()
 
 TIMEOUT = 20.0  # seconds for each answer of the server
+GREETING = 5.0  # seconds for the greeting of a server that is only looked after
 LARGEST = 2_000_000  # bytes of a message
 
 
@@ -66,6 +67,24 @@ class SmtpMailer:
             yield session
         finally:
             await session.close()
+
+    async def greet(self) -> None:
+        """Raises `MailServerAway` where the server does not greet soon; does not log in."""
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            use_tls=self.tls,
+            start_tls=False,
+            timeout=GREETING,
+        )
+        try:
+            async with asyncio.timeout(GREETING):
+                await client.connect()
+                await client.quit()
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            raise MailServerAway(type(error).__name__) from None
+        finally:
+            client.close()
 
     def client(self) -> aiosmtplib.SMTP:
         """A client that is not connected yet."""

@@ -31,7 +31,10 @@ class Limits:
         await _count(self.logins_per_account, account, "logins")
 
     async def registration(self, address: str) -> None:
-        """Counts a new account; raises as `login`."""
+        """Counts an attempt, whatever becomes of it; raises as `login`.
+
+        One that fails tells that a name is taken: no more names can be asked for than accounts made.
+        """
         await _count(self.registrations_per_address, network(address), "registrations")
 
 

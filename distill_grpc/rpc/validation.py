@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from distill_grpc.proto import contract
 from distill_grpc.rpc.call import Call, Step
 
 _validator = Validator()
+_NO_ENUMERATOR = {"enum.defined_only", "enum.not_in"}
 
 
 async def validation(call: Call, request: Message, step: Step) -> Message:
@@ -33,11 +34,23 @@ def violations(request: Message) -> Iterator[tuple[str, str]]:
     for path in _paths_with_nul(request, ""):
         yield path, "must not contain NUL characters"
     for violation in _validator.collect_violations(request):
+        told = violation.proto
+        parts = told.field.elements if told.field else ()
         path = "".join(
-            (f".{part.field_name}" if part.field_name else "") + _subscript(part)
-            for part in (violation.proto.field.elements if violation.proto.field else ())
+            (f".{part.field_name}" if part.field_name else "") + _subscript(part) for part in parts
         )
-        yield path.removeprefix("."), violation.proto.message
+        rule = _choice(request, parts) if told.rule_id in _NO_ENUMERATOR else told.message
+        yield path.removeprefix("."), rule
+
+
+def _choice(request: Message, parts: Iterable[Any]) -> str:
+    """The rule of a field that holds no enumerator, as the REST doors say it."""
+    fields, field = request.DESCRIPTOR.fields_by_name, None
+    for part in parts:
+        field = fields[part.field_name]
+        fields = field.message_type.fields_by_name if field.message_type else {}
+    values = field.enum_type.values if field is not None and field.enum_type else ()
+    return f"must be one of: {', '.join(value.name for value in values if value.number)}"
 
 
 def fill_defaults(message: Message) -> None:

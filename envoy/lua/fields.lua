@@ -52,7 +52,7 @@ end
 function fields.enum_rule(field, value)
   if type(value) == "string" then
     for _, name in ipairs(field.names) do
-      if name:lower() == value:lower() then return nil end
+      if name == value then return nil end
     end
   end
   return "must be one of: " .. field.allowed

@@ -1,5 +1,6 @@
 -- Finds the route of a path, as the facade's route table does: literal segments before variables,
--- percent-decoded; a trailing slash makes another path; `:verb` may stand after the last segment.
+-- percent-decoded; a trailing slash makes another path; `:verb` may stand after the last segment. A path that
+-- a template spells out is that one's alone, whatever the method.
 
 local contract = require("contract")
 local json = require("json")
@@ -84,13 +85,11 @@ local function walk(node, segments, at, values, found)
   end
 end
 
-local function allowed_of(found)
+local function allowed_of(node)
   local set, allowed = { OPTIONS = true }, {}
-  for _, one in ipairs(found) do
-    for method in pairs(one.node.methods) do
-      set[method] = true
-      if method == "GET" then set.HEAD = true end
-    end
+  for method in pairs(node.methods) do
+    set[method] = true
+    if method == "GET" then set.HEAD = true end
   end
   for method in pairs(set) do
     allowed[#allowed + 1] = method
@@ -111,16 +110,14 @@ function routes.find(method, path)
   end
   local found = {}
   walk(root, segments, 1, {}, found)
-  if #found == 0 then return nil end
-  local match = { allowed = allowed_of(found) }
-  for _, one in ipairs(found) do
-    local route = one.node.methods[method == "HEAD" and "GET" or method]
-    if route then
-      match.target, match.template, match.values = route.target, route.template, {}
-      for i, name in ipairs(route.variables) do
-        match.values[name] = one.values[i]
-      end
-      return match
+  local first = found[1]
+  if not first then return nil end
+  local match = { allowed = allowed_of(first.node) }
+  local route = first.node.methods[method == "HEAD" and "GET" or method]
+  if route then
+    match.target, match.template, match.values = route.target, route.template, {}
+    for i, name in ipairs(route.variables) do
+      match.values[name] = first.values[i]
     end
   end
   return match

@@ -22,6 +22,7 @@ from distill_grpc.auth import LocalIssuer, TokenVerifier
 from distill_grpc.db.engine import create_engine
 from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.proto import contract
+from distill_grpc.proto.distill.publishing.v1 import post_service_pb2
 from distill_grpc.proto.distill.v1 import discovery_service_pb2, watch_service_pb2
 from distill_grpc.ratelimit import LocalCallLimiter
 from distill_grpc.rpc.access_log import access_log
@@ -419,3 +420,9 @@ async def test_a_pool_survives_calls_that_were_given_up(
     outcomes = await asyncio.gather(*(watch(transport, metadata) for _ in range(6)))
     assert all(outcome.response is not None for outcome in outcomes)
     await engine.dispose()
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_what_is_no_enumerator_is_refused_with_the_choice(number: Any) -> None:
+    told = post_service_pb2.CreatePostRequest(title="T", content="C", content_format=number)
+    assert dict(violations(told)) == {"content_format": "must be one of: markdown, html"}

@@ -87,6 +87,15 @@ def test_a_new_key_seals_and_the_old_one_still_opens() -> None:
     assert new.key_id_of(sealed) == old.current_key_id
 
 
+def test_digests_are_known_again_under_a_newer_key_and_to_nobody_without_one() -> None:
+    old, new = os.urandom(32), os.urandom(32)
+    (kept,) = Keyring([old]).digests(b"correct horse", purpose="a")
+    assert kept in Keyring([new, old]).digests(b"correct horse", purpose="a")
+    assert kept not in Keyring([new]).digests(b"correct horse", purpose="a")
+    assert kept not in Keyring([old]).digests(b"correct horse", purpose="b")
+    assert kept not in Keyring([old]).digests(b"another horse", purpose="a")
+
+
 def test_a_value_relabelled_with_another_key_of_the_ring_does_not_open() -> None:
     both = Keyring([key(2), key(1)])
     sealed = both.seal(SECRET, context=ROW)

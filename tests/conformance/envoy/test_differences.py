@@ -97,6 +97,15 @@ async def test_the_metrics_are_envoys_own(idle: Service) -> None:
     assert "distill_http_requests" not in envoy.text
 
 
+async def test_only_the_facade_gives_tags_to_what_may_be_kept(idle: Service) -> None:
+    facade, envoy = await both(idle, "GET", "/api", user=None)
+    assert facade.headers["Cache-Control"] == envoy.headers["Cache-Control"]
+    known = {"If-None-Match": facade.headers["ETag"]}
+    facade, envoy = await both(idle, "GET", "/api", user=None, headers=known)
+    assert (facade.status, envoy.status) == (304, 200)
+    assert "ETag" not in envoy.headers
+
+
 async def test_a_new_request_id_has_the_form_of_a_uuid(idle: Service) -> None:
     facade, envoy = await both(idle, "GET", "/api", user=None)
     assert re.fullmatch(r"[0-9a-f]{32}", facade.headers["X-Request-Id"])

@@ -73,6 +73,12 @@ async def test_headers_that_are_too_large_are_told_as_that(envoy: Asked, data: b
     assert headers["x-request-id"]
 
 
+async def test_headers_that_are_too_large_have_the_body_of_the_other_paths(envoy: Asked) -> None:
+    data = b"GET /api/v1/posts HTTP/1.1\r\nHost: a\r\nX: " + b"b" * 20_000 + b"\r\n\r\n"
+    status, _, body = await raw(envoy, data)
+    assert (status, body["error"]) == (431, "invalid_argument")
+
+
 async def test_under_the_other_seeds_paths_its_body_is_used(envoy: Asked) -> None:
     head = b"POST /api/v1/posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
     status, _, body = await raw(envoy, head)

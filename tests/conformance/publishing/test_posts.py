@@ -51,6 +51,19 @@ async def test_a_post_that_breaks_a_rule_is_refused_by_the_name_of_the_field(
     assert set(answer.body["field_errors"]) == {field}
 
 
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("status", ["DRAFT", "status_unspecified", "gone"])
+async def test_what_is_no_status_is_refused_with_the_choice(
+    ada: Person, door: Door, status: str
+) -> None:
+    rule = {"status": "must be one of: draft, published"}
+    path = f"/creators/{ada.id}/posts?status={status}"
+    assert (await ada.call("GET", path, door=door)).body["field_errors"] == rule
+    post = await ada.post(publish=False)
+    changed = await ada.call("PUT", f"/posts/{post}", {"status": status}, door=door)
+    assert changed.body["field_errors"] == rule
+
+
 async def test_the_largest_post_is_kept_to_the_last_character(ada: Person) -> None:
     line = "Ünd so weiter & so fort, <3.\n"
     content = line * ((512 * 1024 - 3) // len(line.encode())) + "end"

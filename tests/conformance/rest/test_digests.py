@@ -122,6 +122,20 @@ async def test_preferences_are_the_defaults_until_they_are_put(
         ({"sections": [{**SECTION, "sources": ["nowhere"]}]}, "sections[0].sources"),
         ({"sections": [SECTION, {**SECTION, "name": "RAIL WAYS"}]}, "sections[1].name"),
         ({"sections": [SECTION] * 11}, "sections"),
+        *(
+            ({"tz": tz}, "tz")
+            for tz in ("localtime", "Factory", "posixrules", "posix/UTC", "../UTC")
+        ),
+        ({"tags": ["go", " "]}, "tags[1]"),
+        ({"authors": ["\t"]}, "authors[0]"),
+        ({"names": [" "]}, "names[0]"),
+        ({"names": ["@a"]}, "names[0]"),
+        ({"sections": [{**SECTION, "words": ["rail", "!!!"]}]}, "sections[0].words[1]"),
+        ({"sections": [{**SECTION, "words": [" "]}]}, "sections[0].words[0]"),
+        ({"sections": [{**SECTION, "tags": [" "]}]}, "sections[0].tags[0]"),
+        ({"sections": [{**SECTION, "name": "Trending"}]}, "sections[0].name"),
+        ({"sections": [{**SECTION, "name": "IMPORTANT "}]}, "sections[0].name"),
+        ({"sections": [SECTION, {**SECTION, "name": f"{SECTION['name']} "}]}, "sections[1].name"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -174,7 +188,7 @@ async def test_a_summary_is_made_anew_with_the_preferences_of_now(
 @pytest.mark.parametrize(
     ("method", "path", "code"),
     [
-        ("GET", "/content/summary/daily:regenerate", "invalid_argument"),
+        ("GET", "/content/summary/daily:regenerate", "method_not_allowed"),
         ("POST", "/content/summary/daily", "method_not_allowed"),
         ("POST", "/content/summary/daily:forget", "method_not_allowed"),
         ("POST", "/content/summary/monthly:regenerate", "invalid_argument"),

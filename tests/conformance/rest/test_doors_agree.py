@@ -23,6 +23,7 @@ CHANGING = re.compile(
     r'"(uptime|last_sync_cycle|platform_api_status|query_time|retry_after|next_page_token)":"[^"]*"'
 )
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
 CASES: list[tuple[str, str, Json]] = [
     ("GET", "/api", None),
     ("GET", "/capabilities", None),
@@ -53,6 +54,16 @@ CASES: list[tuple[str, str, Json]] = [
     ("PUT", "/connections/rss", {"settings": {"pages": 0, "feeds": [1]}}),
     ("PUT", "/connections/nowhere", {}),
     ("DELETE", "/connections/nowhere", None),
+    *(
+        ("GET", f"/api/v1/creators/{NOBODY}/posts?status={status}", None)
+        for status in ("draft", "DRAFT", "status_unspecified", "1")
+    ),
+    *(
+        ("PUT", f"/api/v1/posts/{NOBODY}", {"status": status})
+        for status in ("Draft", "status_unspecified", 1)
+    ),
+    ("POST", "/api/v1/users/register", {"role": "Creator"}),
+    ("POST", "/api/v1/posts", {"title": "T", "content": "C", "content_format": "HTML"}),
     ("GET", "/nowhere", None),
     ("DELETE", "/watch", None),
 ]

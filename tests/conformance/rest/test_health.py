@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -71,6 +73,22 @@ async def test_an_optional_part_that_is_away_degrades(
     assert answer.body["status"] == "degraded"
     assert set(answer.body["degraded_parts"]) == {"redis"}
     assert answer.body["degraded_parts"]["redis"]
+
+
+async def test_servers_of_mail_and_jobs_that_are_away_degrade(
+    database_url: str, tmp_path: Path
+) -> None:
+    away = {"smtp_url": "smtp://127.0.0.1:1", "amqp_url": "amqp://guest:guest@127.0.0.1:1/"}
+    async with (
+        start_service(database_url, tmp_path, mock=True, worker=False, **away) as service,
+        asyncio.timeout(10),
+    ):
+        body: dict[str, Any] = {"degraded_parts": {}}
+        while set(body["degraded_parts"]) != {"mail", "rabbitmq"}:
+            await asyncio.sleep(0.05)
+            body = (await service.call("GET", "/health", user=None)).body
+    assert body["status"] == "degraded"
+    assert "guest" not in str(body)
 
 
 async def test_without_its_database_the_service_is_unhealthy_and_says_so(

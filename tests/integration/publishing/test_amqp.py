@@ -183,3 +183,9 @@ async def test_the_outbox_waits_while_the_broker_is_away_and_is_handed_on_once(
         await handler.called(1)
     assert sorted(handed) == [0, 0, 1]
     assert [job["post_id"] for job in handler.jobs] == [str(post_id)]
+
+
+async def test_a_broker_is_asked_whether_it_is_there(broker: RabbitMQ) -> None:
+    await AmqpJobs(broker.url).greet()
+    with pytest.raises(BrokerAway):
+        await AmqpJobs("amqp://guest:guest@127.0.0.1:1/").greet()

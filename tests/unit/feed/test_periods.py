@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill_grpc.errors import DistillError, ErrorReason
-from distill_grpc.feed.periods import period
+from distill_grpc.feed.periods import is_zone, period
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 # Half hours, midnights that do not exist or come twice, a day that never was, both ends of the day.
@@ -108,3 +108,15 @@ def test_a_day_that_is_none_is_refused(word: str, day: str | None, field: str) -
         period(word, day, "Asia/Tokyo", NOW)
     assert caught.value.reason == ErrorReason.INVALID_ARGUMENT
     assert set(caught.value.details) == {field}
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "US/Pacific", "Etc/GMT+5"])
+def test_names_of_iana_are_zones(name: str) -> None:
+    assert is_zone(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["localtime", "posixrules", "Factory", "posix/UTC", "europe/berlin", "../UTC", "", "/"]
+)
+def test_what_means_something_else_elsewhere_is_no_zone(name: str) -> None:
+    assert not is_zone(name)

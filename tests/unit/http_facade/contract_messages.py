@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from distill_grpc.proto import contract
+from http_facade.json_scalars import enum_names
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 # Exact in a double, so that both codecs and the way back agree.
@@ -69,7 +70,8 @@ def _draw(draw: Any, descriptor: Descriptor) -> Message:
 
 def fill(draw: Any, message: Any) -> None:
     for field in message.DESCRIPTOR.fields:
-        if draw(st.booleans()):
+        # An unspecified enumerator is printed, but never read.
+        if field.enum_type is not None or draw(st.booleans()):
             fill_field(draw, message, field)
 
 
@@ -92,7 +94,7 @@ def fill_field(draw: Any, message: Any, field: FieldDescriptor) -> None:
         getattr(message, name).SetInParent()
         fill_message(draw, getattr(message, name))
     elif field.enum_type is not None:
-        setattr(message, name, draw(st.sampled_from([v.number for v in field.enum_type.values])))
+        setattr(message, name, draw(st.sampled_from(enum_names(field.enum_type))))
     else:
         setattr(message, name, draw(SCALARS[field.cpp_type]))
 

@@ -181,14 +181,15 @@ def test_an_empty_object_sets_a_message_and_zero_sets_an_optional_number() -> No
     assert empty.HasField("options")
 
 
-@pytest.mark.parametrize("name", ["watching", "WATCHING", "Watching"])
-def test_enumerators_match_in_any_case(name: str) -> None:
+def test_an_enumerator_is_read_by_its_name() -> None:
     message = WatchResponse()
-    assert problems({"status": name}, message) == {}
+    assert problems({"status": "watching"}, message) == {}
     assert message.status == WatchResponse.watching
 
 
-@pytest.mark.parametrize("value", ["watchin", 1, None, ""])
+@pytest.mark.parametrize(
+    "value", ["watchin", "WATCHING", "Watching", "status_unspecified", 1, None, ""]
+)
 def test_what_is_no_enumerator_is_refused_with_the_choice(value: Any) -> None:
     found = problems({"status": value}, WatchResponse())
     rule = "must be one of: watching, already_watching"
