@@ -263,6 +263,7 @@ def test_status_shows_each_source(distill: Run, service: Any) -> None:
             "since": "2024-01-09T08:00:00Z",
             "last_sync": "2024-01-10T10:00:00Z",
             "last_sync_status": "partial",
+            "sync_frequency": "30m",
         },
         "statistics": {"total_items": 523, "storage_used": "12.5 MB", "summaries_generated": 3},
         "sources": [
@@ -271,7 +272,7 @@ def test_status_shows_each_source(distill: Run, service: Any) -> None:
     }
     service.on("GET /metadata", (200, answer))
     told = distill("status")
-    for part in ("523", "12.5 MB", "partial", "failing", "No answer."):
+    for part in ("523", "12.5 MB", "30m", "partial", "failing", "No answer."):
         assert part in told.out
 
 
