@@ -36,6 +36,13 @@ def parse_duration(text: str) -> timedelta:
     return duration
 
 
+def short(duration: timedelta) -> str:
+    """What `parse_duration` reads, in the largest of h, m and s that leaves no rest, such as `30m`."""
+    seconds = int(duration.total_seconds())
+    unit, size = next(((u, n) for u, n in (("h", 3_600), ("m", 60)) if seconds % n == 0), ("s", 1))
+    return f"{seconds // size}{unit}"
+
+
 def in_words(duration: timedelta, *, parts: int = 2) -> str:
     """The largest units in words, such as `2 days, 3 hours` (seed 002, /unwatch)."""
     seconds = max(0, int(duration.total_seconds()))

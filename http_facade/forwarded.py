@@ -22,7 +22,6 @@ _AUTHORIZATION = re.compile(r"[\x21-\x7e][\x20-\x7e]*", re.ASCII)
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,1000}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _ADDRESSES = re.compile(r"[0-9A-Fa-f:., ]{1,2000}", re.ASCII)
-_ERROR_CODE = re.compile(r"[a-z_]{1,64}", re.ASCII)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -59,7 +58,7 @@ def metadata(
             carried["tracestate"] = state
     if simulate:
         wanted = headers.get("X-Distill-Simulate")
-        if wanted and _ERROR_CODE.fullmatch(wanted):
+        if wanted and _PRINTABLE.fullmatch(wanted):
             carried["x-distill-simulate"] = wanted
     for name in rpc.headers:
         values = headers.getall(name, [])

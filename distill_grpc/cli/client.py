@@ -36,12 +36,17 @@ _HINTS = {
     "unavailable": "try again in a moment; `distill doctor` tells what is away",
 }
 
-# Errors whose messages are written for programs, in words of their own.
-_IN_OTHER_WORDS = {
-    "not_watching": "not watching; `distill watch` starts it",
-    "no_platform_auth": "no account that can be read is connected; `distill connect` connects one",
-    "rate_limited": "too soon",
-}
+# Errors whose messages are written for programs: a code, words by which such a message is known,
+# and what is said in its place. What a platform says under the same code is shown as it is.
+_IN_OTHER_WORDS = (
+    ("not_watching", "", "not watching; `distill watch` starts it"),
+    (
+        "no_platform_auth",
+        "PUT /connections/",
+        "no account that can be read is connected; `distill connect` connects one",
+    ),
+    ("rate_limited", "`force`", "too soon"),
+)
 
 
 class ApiError(Failure):
@@ -51,6 +56,7 @@ class ApiError(Failure):
         self.status = status
         self.code = str(body.get("error", ""))
         self.details: dict[str, Any] = dict(body.get("details") or {})
+        self.said = str(body.get("message") or "")  # as the service said it
         super().__init__(_in_words(status, self.code, body))
 
 
@@ -199,8 +205,9 @@ def _decoded(url: str, status: int, content: bytes) -> Any:
 
 def _in_words(status: int, code: str, body: Mapping[str, Any]) -> str:
     message = str(body.get("message") or f"the service answered {status}")
-    if code in _IN_OTHER_WORDS:
-        message = _IN_OTHER_WORDS[code]
+    for known, words, other in _IN_OTHER_WORDS:
+        if code == known and words in message:
+            message = other
     after = []
     if retry_after := body.get("retry_after"):
         after.append(f"try again after {when(retry_after, seconds=True)}")

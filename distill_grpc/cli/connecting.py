@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 from rich.text import Text
 
+from distill_grpc.cli import credentials
 from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.known_sources import known, reading
 from distill_grpc.cli.next_steps import next_steps
 from distill_grpc.cli.options import Json, Token, Url, ask
 from distill_grpc.cli.showing import console, count, facts, hints, plain, rows, state, when
@@ -77,30 +79,41 @@ def connect(
 
     Each credential and setting of the source is an option too: `connect github --token -` reads the
     token from stdin, `connect youtube --channel ID` adds to its channels. `/capabilities` lists them.
+    Options that name lists may be repeated. They add to what is read already, and where nothing was
+    chosen yet, to what is read then (INBOX; home and mentions); `--replace` begins from nothing.
+    Credentials take the place of all that were given before. In a terminal, those that an account
+    lacks are asked for.
     """
-    given = dict(_pair(text) for text in setting)
+    given = {name: _as_list(source, name, value) for name, value in map(_pair, setting)}
     extra = named_options(context.args)
-    secrets = {name: _secret(name) for name in credential}
+    secrets = {name: credentials.named(name) for name in credential}
 
     async def work(client: Client) -> Any:
         body: dict[str, Any] = {}
         lists = {"feeds": feed} if feed else {}
         if extra:
-            known = await _described(client, source)
-            told = sort_options(extra, known)
-            secrets.update({name: _given_secret(name, value) for name, value in told.secrets})
+            told = sort_options(extra, await _described(client, source))
+            secrets.update({name: credentials.given(name, value) for name, value in told.secrets})
             given.update(told.settings)
             lists |= told.lists
         if replace and not (given or lists):
             raise Failure("--replace needs a --feed or a --setting to put in place", exit_code=2)
+        asks = not secrets and sys.stdin.isatty()
+        there = None
+        if asks or ((given or lists) and not replace):
+            there = await _connection(client, source)
+        before = dict((there or {}).get("settings") or {})
+        if given or lists:
+            usual = {} if replace else known(source).defaults
+            body["settings"] = _changed(given if replace else before | given, lists, usual)
+            if there is not None and not replace and "api_key" not in secrets:
+                _keep_subscriptions(source, before, body["settings"])
+        if asks:
+            described = await _described(client, source)
+            if credentials.are_wanted(described, there, body.get("settings", before)):
+                secrets.update(credentials.asked_for(described))
         if secrets:
             body["credentials"] = secrets
-        if given or lists:
-            before = {} if replace else await _settings(client, source)
-            body["settings"] = before | given
-            for name, more in lists.items():
-                there = _list(body["settings"], name)
-                body["settings"][name] = list(dict.fromkeys([*there, *more]))
         return await client.call("PUT", _path(source), body=body)
 
     ask(url, token, work, as_json=as_json, show=_show_changed)
@@ -135,7 +148,7 @@ def disconnect(
 
     async def work(client: Client) -> Any:
         if feed:
-            settings = await _settings(client, source)
+            settings = dict((await _connection(client, source) or {}).get("settings") or {})
             feeds = _list(settings, "feeds")
             if unknown := [address for address in feed if address not in feeds]:
                 raise Failure(
@@ -155,17 +168,36 @@ def disconnect(
     ask(url, token, work, as_json=as_json, show=show)
 
 
-async def _settings(client: Client, source: str) -> dict[str, Any]:
-    """The settings of a connection; none where there is no connection yet."""
+async def _connection(client: Client, source: str) -> dict[str, Any] | None:
+    """A connection; None where there is none yet."""
     from distill_grpc.cli.client import ApiError
 
     try:
-        connection = await client.call("GET", _path(source))
+        return dict(await client.call("GET", _path(source)))
     except ApiError as error:
         if error.code == "not_found":
-            return {}
+            return None
         raise
-    return dict(connection.get("settings") or {})
+
+
+def _changed(
+    settings: Mapping[str, Any],
+    lists: Mapping[str, Sequence[str]],
+    usual: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """Settings with more in some lists; one that was never given begins from what is usual."""
+    added = {}
+    for name, more in lists.items():
+        there = settings.get(name)
+        first = there if isinstance(there, list) else usual.get(name, ())
+        added[name] = list(dict.fromkeys([*first, *more]))
+    return {**settings, **added}
+
+
+def _keep_subscriptions(source: str, before: dict[str, Any], settings: dict[str, Any]) -> None:
+    """YouTube reads subscriptions as long as nothing is named: naming a channel must not end that."""
+    if source == "youtube" and "channels" in settings and "channels" not in before:
+        settings.setdefault("subscriptions", True)
 
 
 async def _described(client: Client, source: str) -> dict[str, Any]:
@@ -198,31 +230,17 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _secret(name: str) -> str:
-    """A credential that stands on no command line, where every user of the machine could read it."""
-    variable = f"DISTILL_CREDENTIAL_{name.upper()}"
-    if value := os.environ.get(variable):
-        return value
-    if not sys.stdin.isatty():
-        raise Failure(f"set {variable}, or run this in a terminal to be asked for it", exit_code=2)
-    return str(typer.prompt(name, hide_input=True, err=True))
-
-
-def _given_secret(name: str, value: str | None) -> str:
-    """A credential that was named as an option: its value, a line of stdin for `-`, or asked for."""
-    if value is None:
-        return _secret(name)
-    if value != "-":
-        return value
-    if line := sys.stdin.readline().rstrip("\r\n"):
-        return line
-    raise Failure(f"--{name} - reads the value from stdin, which has none", exit_code=2)
+def _as_list(source: str, name: str, value: Any) -> Any:
+    """One entry of a setting that is a list stands for a list of it."""
+    return [value] if name in known(source).lists and not isinstance(value, list) else value
 
 
 def _show_changed(connection: Any) -> None:
     _show([connection])
     if feeds := _list(connection.get("settings") or {}, "feeds"):
         console().print(plain(f"now reading {count(len(feeds), 'feed')}"))
+    for line in reading(connection["source"], connection.get("settings") or {}):
+        console().print(plain(line), soft_wrap=True)
 
 
 def _show(found: list[Any]) -> None:

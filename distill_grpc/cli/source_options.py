@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill_grpc.cli.failure import Failure
+from distill_grpc.cli.known_sources import known
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +41,38 @@ def named_options(arguments: Sequence[str]) -> list[tuple[str, str | None]]:
 def sort_options(options: Sequence[tuple[str, str | None]], source: Mapping[str, Any]) -> Told:
     """Options by what `/capabilities` says about the source; `Failure` for those it does not know.
 
-    The singular of a setting (`--channel` of `channels`) adds to its list.
+    A setting that is a list is added to by its singular and its plural (`--channel`, `--channels`); a
+    list in JSON takes its place.
     """
     credentials, settings = source.get("credentials") or {}, source.get("settings") or {}
+    lists = _lists(str(source.get("name")), settings)
     told = Told()
     for name, value in options:
         if name in credentials:
             told.secrets.append((name, value))
-        elif value is None and (name in settings or f"{name}s" in settings):
+        elif name not in settings and name not in lists:
+            names = ", ".join(f"--{one}" for one in (*credentials, *settings)) or "no options"
+            raise Failure(f"{source.get('name')} has no --{name}; it has {names}", exit_code=2)
+        elif value is None:
             raise Failure(f"--{name} needs a value", exit_code=2)
-        elif value is not None and name in settings:
-            told.settings[name] = _json(value)
-        elif value is not None and f"{name}s" in settings:
-            told.lists.setdefault(f"{name}s", []).append(value)
+        elif name in lists and not isinstance(_json(value), list):
+            told.lists.setdefault(lists[name], []).append(value)
         else:
-            known = ", ".join(f"--{known}" for known in (*credentials, *settings)) or "no options"
-            raise Failure(f"{source.get('name')} has no --{name}; it has {known}", exit_code=2)
+            told.settings[lists.get(name, name)] = _json(value)
     return told
+
+
+def _lists(source: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings that are lists, by each option's name; of a source nobody knows here, by singulars."""
+    named = known(source).lists
+    if not named:
+        named = {name: _singular(name) for name in settings if _singular(name) not in settings}
+        return {singular: name for name, singular in named.items()}
+    return {option: name for name, singular in named.items() for option in (name, singular)}
+
+
+def _singular(name: str) -> str:
+    return name[:-3] + "y" if name.endswith("ies") else name.removesuffix("s")
 
 
 def _plain(name: str) -> str:

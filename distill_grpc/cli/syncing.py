@@ -25,7 +25,7 @@ async def start(client: Client, *, force: bool) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = await client.call("POST", "/sync", body={"force": force})
     except ApiError as error:
-        if error.code == "rate_limited" and not force and not error.details:
+        if error.code == "rate_limited" and not force and "`force`" in error.said:
             hint = "--force skips Distill's own pause, never a platform's limit"
             raise Failure(f"{error}; {hint}") from None
         if error.code != "sync_in_progress" or "job_id" not in error.details:

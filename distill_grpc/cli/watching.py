@@ -146,6 +146,7 @@ def _show_status(answer: Any) -> None:
             f"{when(user['last_sync'])} {ended or ''}" if user.get("last_sync") else None,
         ),
         ("next sync", when(user["next_sync"]) if user.get("next_sync") else None),
+        ("every", user.get("sync_frequency")),
         ("items", numbers.get("total_items")),
         ("by meaning", f"{numbers['embedded']:.0%} of them" if "embedded" in numbers else None),
         ("storage", numbers.get("storage_used")),

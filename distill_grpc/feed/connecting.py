@@ -156,13 +156,13 @@ class _Wish:
             usable = await tokens.begin(info, self.user_id, own)
         source.check(for_source(info, usable.credentials), settings)
         try:
-            account = await source.identify(for_source(info, usable.credentials), settings)
+            account = await self._identify(usable, settings)
         except TokenExpired:
             renewed = await self._renew(kept, own, usable)
             if renewed is None:
                 raise
             usable = renewed
-            account = await source.identify(for_source(info, usable.credentials), settings)
+            account = await self._identify(usable, settings)
         return _Checked(
             known=known,
             keeps=kept is not None,
@@ -171,6 +171,14 @@ class _Wish:
             account=account,
             tokens=usable.tokens,
         )
+
+    async def _identify(self, usable: Usable, settings: Mapping[str, Any]) -> Account:
+        credentials = for_source(self.source.info, usable.credentials)
+        identify_user = getattr(self.source, "identify_user", None)
+        if identify_user is None:
+            return await self.source.identify(credentials, settings)
+        account: Account = await identify_user(self.user_id, credentials, settings)
+        return account
 
     def _kept(self, known: Row[Any] | None) -> Row[Any] | None:
         """The connection whose credentials stay, also where the same ones are sent again.

@@ -189,6 +189,7 @@ def _set_user(status: pb.GetMetadataResponse.UserStatus, watch: Row[Any]) -> Non
     set_instant(status.since, watch.since)
     set_instant(status.last_sync, watch.last_sync_at)
     set_instant(status.next_sync, watch.next_sync_at)
+    status.sync_frequency = clock.short(timedelta(seconds=watch.sync_interval))
     if watch.last_sync_status:
         status.last_sync_status = watch.last_sync_status
 

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Row
 
 from distill_grpc.feed.store.standing import Reading
+from distill_grpc.sources.base import RateLimited
 
 # A connection or a part, whole or as far as matters here.
 Read: TypeAlias = Row[Any] | Reading
@@ -45,18 +46,18 @@ def part_state(row: Read) -> str:
         return "action_required"
     if row.failures > 0:
         return "failing"
-    return "pending" if row.last_success_at is None else "ok"
+    return "pending" if row.last_success_at is None or _is_forgiven(row) else "ok"
 
 
 def connection_state(connection: Row[Any], parts: Iterable[Row[Any]]) -> str:
-    """The state of an account: its worst part decides."""
+    """The state of an account: its worst part decides, unless the account fails as a whole."""
     if connection.permanent:
         return "action_required"
     states = {part_state(row) for row in parts}
     if not states:
         states = {part_state(connection)}
-    elif connection.failures > 0 and states == {"pending"}:
-        states = {"failing"}
+    elif connection.failures > 0 and (states == {"pending"} or _fails_as_a_whole(connection)):
+        states.add("failing")
     return next(state for state in WORST_FIRST if state in states)
 
 
@@ -114,6 +115,17 @@ def measure(
     elif completeness < 1:
         warnings.insert(0, "some_data_delayed")
     return Freshness(min(known, default=None), completeness, tuple(warnings))
+
+
+def _is_forgiven(row: Read) -> bool:
+    """True where a failure was forgiven after the last good read, and nothing was read since."""
+    attempt: datetime | None = getattr(row, "last_attempt_at", None)
+    return attempt is not None and row.last_success_at is not None and attempt > row.last_success_at
+
+
+def _fails_as_a_whole(connection: Row[Any]) -> bool:
+    # Failures of parts give the account no pause, and a platform's limit is none.
+    return connection.next_attempt_at is not None and connection.error_code != RateLimited.code
 
 
 def _has_gap(row: Read, since: datetime | None) -> bool:

@@ -80,15 +80,22 @@ async def request_sync(
     active = await runs.get_active(connection, caller.user_id)
     if active is not None:
         raise _in_progress(active)
+    open_at = await _platforms_open_at(connection, caller.user_id, sources, now)
+    allowed_at = None
     if watch.last_sync_at is not None and not force:
         allowed_at = watch.last_sync_at + policy.sync_min_interval
-        if now < allowed_at:
-            raise DistillError(
-                ErrorReason.RATE_LIMITED,
-                "The last sync ended just now; `force` syncs all the same.",
-                retry_after=allowed_at,
-            )
-    await _require_open_platform(connection, caller.user_id, sources, now)
+    if open_at is not None:
+        raise DistillError(
+            ErrorReason.RATE_LIMITED,
+            "Platform API rate limit active",
+            retry_after=max(open_at, allowed_at or open_at),
+        )
+    if allowed_at is not None and now < allowed_at:
+        raise DistillError(
+            ErrorReason.RATE_LIMITED,
+            "The last sync ended just now; `force` syncs all the same.",
+            retry_after=allowed_at,
+        )
     return await enqueue(
         connection,
         queue,
@@ -193,9 +200,10 @@ async def get_run(
     return run, await runs.list_sources(connection, user_id, run.id)
 
 
-async def _require_open_platform(
+async def _platforms_open_at(
     connection: AsyncConnection, user_id: str, sources: Collection[str], now: datetime
-) -> None:
+) -> datetime | None:
+    """When the first platform may be asked; None: now. Raises NO_PLATFORM_AUTH where there is none."""
     own = [
         row
         for row in await connections.list_connections(connection, user_id)
@@ -204,10 +212,7 @@ async def _require_open_platform(
     if not own:
         raise DistillError(ErrorReason.NO_PLATFORM_AUTH)
     waits = [row.retry_at for row in own if row.retry_at is not None and row.retry_at > now]
-    if len(waits) == len(own):
-        raise DistillError(
-            ErrorReason.RATE_LIMITED, "Platform API rate limit active", retry_after=min(waits)
-        )
+    return min(waits) if len(waits) == len(own) else None
 
 
 def _in_progress(active: Row[Any]) -> DistillError:

@@ -44,7 +44,7 @@ class WebhookServicer:
         receiver, source = self._known(request.source)
         hub = request.hub
         if not hub.mode and not request.HasField("crc_token"):
-            raise invalid_argument({"hub.mode": "or crc_token must be given"})
+            raise invalid_argument({"hub.mode": "must be given, or crc_token in its place"})
         async with self.engine.begin() as connection:
             if hub.mode:
                 answer = await receiver.confirm(

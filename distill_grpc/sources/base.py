@@ -131,7 +131,8 @@ class Source(Protocol):
     """A platform that Distill can read.
 
     One that has an address of its own may tell it as `root`, for `distill doctor`; one that holds
-    something open has `close()`.
+    something open has `close()`; one whose accounts are this service's own users has
+    `identify_user(user, credentials, settings)`, which is called in the place of `identify`.
     """
 
     info: SourceInfo

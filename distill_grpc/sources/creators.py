@@ -30,13 +30,15 @@ from distill_grpc.sources.base import (
     SourceFailure,
     SourceInfo,
 )
-from distill_grpc.sources.creators_api import Feed, Platform, Post, subject, uuid
+from distill_grpc.sources.creators_api import NO_ACCOUNT, Feed, Platform, Post, subject, uuid
 from distill_grpc.sources.registry import SourceContext
 
 SUBSCRIPTIONS = "subscriptions"
 MOST_CREATORS = 200
 _ITEMS_PER_PAGE = 20
 _CONTENT = 100_000  # characters
+# What an account's own name is answered with where there is no such platform, or no such account.
+_NO_PLATFORM = {"not_found", "not_json", "unexpected_shape", "unexpected_status"}
 # Posts that were published about the same time may come to light in another order.
 _OVERLAP = timedelta(minutes=10)
 
@@ -92,11 +94,31 @@ class CreatorsSource:
     async def identify(
         self, credentials: Mapping[str, Json], settings: Mapping[str, Json]
     ) -> Account:
-        """Whose token it is; of this instance, nobody is asked."""
+        """Whose token it is; without one, nobody is asked."""
         if credentials.get("access_token") is None:
             return Account()
-        platform = self._platform(credentials, settings, user="")
-        return Account(name=await platform.username(platform.user_id), id=platform.user_id)
+        return await self.identify_user("", credentials, settings)
+
+    async def identify_user(
+        self, user: str, credentials: Mapping[str, Json], settings: Mapping[str, Json]
+    ) -> Account:
+        """Whose token it is; of this instance without one, which account this service's user has."""
+        platform = self._platform(credentials, settings, user=user)
+        try:
+            name = await platform.username(platform.user_id)
+        except PlatformError as failed:
+            if failed.reason not in _NO_PLATFORM:
+                raise
+            name = ""
+        except NoPlatformAuth as failed:
+            if failed.reason != "no_account":
+                raise
+            raise _no_account() from None
+        if not name and settings.get("url") is not None:
+            raise InvalidConnection({"settings.url": "is not the address of a Distill platform"})
+        if not name:
+            raise _no_account()
+        return Account(name=name, id=platform.user_id)
 
     def parts(self, settings: Mapping[str, Json]) -> tuple[str, ...]:
         """The creators that the settings name; empty where only the platform knows."""
@@ -227,6 +249,10 @@ class _Reading:
             url=f"{self._platform.root}/api/v1/posts/{post.id}",
             raw={"id": post.id, "creator_id": self._creator},
         )
+
+
+def _no_account() -> NoPlatformAuth:
+    return NoPlatformAuth(NO_ACCOUNT, reason="no_account", permanent=True)
 
 
 def _check_creators(creators: Json) -> dict[str, str]:

@@ -22,6 +22,10 @@ from distill_grpc.sources.base import (
 )
 from distill_grpc.sources.http import HttpClient, Response
 
+NO_ACCOUNT = (
+    "This user has no account on the platform. Register one with POST /api/v1/users/register, and connect "
+    "with the token of its login (POST /api/v1/users/login)."
+)
 _LIST = 100  # entries of one call
 _LISTS = 10  # calls for one list, at most
 _MAX_ENTRIES = 100  # of a feed; platforms give 30
@@ -71,7 +75,7 @@ class Platform:
         """Whose token it is."""
         user_id = subject(self.token)
         if user_id is None:
-            raise NoPlatformAuth("The access token names no account.", reason="no_account")
+            raise NoPlatformAuth(NO_ACCOUNT, reason="no_account", permanent=True)
         return user_id
 
     async def username(self, user_id: str) -> str:

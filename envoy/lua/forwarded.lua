@@ -78,7 +78,7 @@ function forwarded.strip(headers, grpc, keyed, also)
   end
   local simulate = single(headers, "x-distill-simulate")
   -- Outside mock mode the core ignores it.
-  kept["x-distill-simulate"] = simulate and #simulate <= 64 and simulate:find("^[a-z_]+$") ~= nil
+  kept["x-distill-simulate"] = simulate and #simulate <= 1000 and simulate:find("^[\32-\126]+$") ~= nil
   for name in pairs(also or {}) do
     local value = single(headers, name)
     kept[name] = value and #value <= 1000 and value:find("^[\32-\126]+$") ~= nil

@@ -40,6 +40,7 @@ class CreatorsServer(PlatformServer):
         super().__init__(clock, seed=seed)
         self.posts: dict[str, list[dict[str, Any]]] = {}
         self.followed: list[dict[str, str]] = []
+        self.gone: set[str] = set()  # accounts that nobody knows any more
         self.limit = 1_000  # calls of a user in a minute
         self.retry_after = 30  # seconds
         self.add_account(token())
@@ -113,7 +114,7 @@ class CreatorsServer(PlatformServer):
         match parts:
             case ["users", _, "subscriptions"]:
                 return _slice(request, self.followed)
-            case ["users", user_id]:
+            case ["users", user_id] if user_id not in self.gone:
                 return web.json_response({"id": user_id, "username": _name(user_id)})
             case ["creators", creator, "posts"] if creator in self.posts:
                 shown = ("id", "title", "status", "published_at")

@@ -28,6 +28,11 @@ def test_durations_in_words(duration: timedelta, words: str) -> None:
     assert clock.in_words(duration) == words
 
 
+@pytest.mark.parametrize("text", ["30m", "90m", "2h", "24h", "45s", "61s"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert clock.short(clock.parse_duration(text)) == text
+
+
 @given(st.timedeltas(timedelta(0), timedelta(days=10_000)), st.integers(1, 4))
 def test_words_name_at_most_as_many_units_as_asked_for(duration: timedelta, parts: int) -> None:
     words = clock.in_words(duration, parts=parts).split(", ")

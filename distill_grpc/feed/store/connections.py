@@ -165,7 +165,13 @@ async def forgive_parts(connection: AsyncConnection, user_id: str, source: str) 
     await connection.execute(
         update(ConnectionPart)
         .where(ConnectionPart.user_id == user_id, ConnectionPart.source == source)
-        .values(permanent=False, failures=0, next_attempt_at=None)
+        .values(
+            permanent=False,
+            failures=0,
+            error_code=None,
+            error_message=None,
+            next_attempt_at=None,
+        )
     )
 
 

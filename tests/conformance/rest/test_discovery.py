@@ -226,9 +226,10 @@ async def test_metadata_tell_the_truth(shared: Service, reader: str) -> None:
 
 
 async def test_metadata_before_the_first_sync(idle: Service, user: str) -> None:
-    await watch(idle, user)
+    await watch(idle, user, sync_frequency="2h")
     body = (await idle.call("GET", "/metadata", user=user)).body
-    assert set(body["user_status"]) == {"watching", "since", "next_sync"}
+    assert set(body["user_status"]) == {"watching", "since", "next_sync", "sync_frequency"}
+    assert body["user_status"]["sync_frequency"] == "2h"
     assert seconds_from_now(body["user_status"]["next_sync"]) > 0
     endpoints = {one["path"]: one for one in body["available_endpoints"]}
     assert endpoints["/content/recent"]["item_count"] == 0

@@ -43,11 +43,12 @@ async def test_nothing_happens_where_an_error_is_simulated(
     assert (await idle.call("POST", "/unwatch", user=user)).body == {"status": "not_watching"}
 
 
+@pytest.mark.parametrize("code", ["no_such_error", "RATE_LIMITED", "rate-limited", "x" * 65])
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_code_that_is_none_is_told_which_there_are(
-    shared: Service, reader: str, door: Door
+    shared: Service, reader: str, door: Door, code: str
 ) -> None:
-    headers = {"X-Distill-Simulate": "no_such_error"}
+    headers = {"X-Distill-Simulate": code}
     answer = await shared.call("GET", "/metadata", user=reader, door=door, headers=headers)
     body = assert_error(answer, "invalid_argument", details={"x-distill-simulate"})
     assert all(code in body["details"]["x-distill-simulate"] for code in RULES)

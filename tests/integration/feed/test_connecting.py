@@ -14,6 +14,7 @@ from distill_grpc.sources.base import (
     Account,
     InvalidConnection,
     NoPlatformAuth,
+    Page,
     PlatformError,
     RateLimited,
     TokenExpired,
@@ -150,3 +151,38 @@ async def test_connecting_again_replaces_what_the_platform_had_told(world: World
     await world.connect(credentials={"token": "other"})
     row: Any = await world.connection()
     assert (row.account, row.missing_scopes, row.expires_at) == ("new", [], None)
+
+
+async def shown(world: World) -> tuple[str, str | None]:
+    """The state of the account, and the error that its part `a` shows."""
+    row, part = await world.connection(), await world.part("a")
+    return freshness.connection_state(row, [part]), part.error_code
+
+
+async def test_an_account_that_fails_as_a_whole_is_failing_until_it_is_read(world: World) -> None:
+    world.source.plays(Page(part="a"))
+    await world.sync(await world.watch())
+    assert await shown(world) == ("ok", None)
+    world.source.plays(PlatformError("Away.", reason="timeout"))
+    await world.sync(await world.request())
+    assert await shown(world) == ("failing", None)
+    world.source.plays(Page(part="a"))
+    await world.sync(await world.request())
+    assert await shown(world) == ("ok", None)
+
+
+async def test_a_part_that_is_given_a_new_chance_is_pending_without_its_old_error(
+    world: World,
+) -> None:
+    world.source.plays(Page(part="a"))
+    await world.sync(await world.watch())
+    gone = PlatformError("Gone.", reason="gone", permanent=True)
+    world.source.plays(Page(part="a", failure=gone))
+    await world.sync()
+    assert await shown(world) == ("action_required", "platform_error")
+    await world.connect()
+    assert await shown(world) == ("pending", None)
+    assert (await world.part("a")).error_message is None
+    world.source.plays(Page(part="a"))
+    await world.sync()
+    assert await shown(world) == ("ok", None)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
+from distill_grpc.errors import DistillError
 from distill_grpc.sources.base import Page, RateLimited
 from tests.integration.feed.scripted import items
 from tests.integration.feed.world import World
@@ -108,3 +109,26 @@ async def test_a_shorter_interval_holds_from_now_on(
     world.ahead = timedelta(minutes=5)
     await early(world)
     assert len(world.source.requests) == (1 if waits else 2)
+
+
+@pytest.mark.parametrize("minutes", [1, 20])
+async def test_who_asks_during_a_platforms_wait_is_told_when_asking_helps(
+    world: World, minutes: int
+) -> None:
+    open_at = (world.now() + timedelta(minutes=minutes)).replace(microsecond=0)
+    world.source.plays(RateLimited("later", retry_at=open_at))
+    await world.sync(await world.watch())
+    own = (await world.watched()).last_sync_at + world.policy.sync_min_interval
+    for force, helps in ((False, max(own, open_at)), (True, open_at)):
+        with pytest.raises(DistillError) as refused:
+            await world.request(force=force)
+        assert refused.value.retry_after == helps
+        assert "force" not in refused.value.message
+
+
+async def test_our_own_pause_can_be_skipped_and_says_so(world: World) -> None:
+    world.source.plays(Page(part="a"))
+    await world.sync(await world.watch())
+    with pytest.raises(DistillError, match="`force` syncs all the same"):
+        await world.request(force=False)
+    await world.request(force=True)

@@ -171,8 +171,8 @@ class World:
         async with self.engine.begin() as connection:
             await watching.unwatch(connection, user, policy=self.policy, now=self.now())
 
-    async def request(self, user: str = USER) -> UUID:
-        """What POST /sync with `force` does; returns the run."""
+    async def request(self, user: str = USER, *, force: bool = True) -> UUID:
+        """What POST /sync does; returns the run."""
         async with self.engine.begin() as connection:
             queued = await syncing.request_sync(
                 connection,
@@ -180,7 +180,7 @@ class World:
                 caller(user),
                 sources=tuple(self.sources),
                 types=(),
-                force=True,
+                force=force,
                 policy=self.policy,
                 now=self.now(),
             )

@@ -263,6 +263,7 @@ def test_status_shows_each_source(distill: Run, service: Any) -> None:
             "since": "2024-01-09T08:00:00Z",
             "last_sync": "2024-01-10T10:00:00Z",
             "last_sync_status": "partial",
+            "sync_frequency": "30m",
         },
         "statistics": {"total_items": 523, "storage_used": "12.5 MB", "summaries_generated": 3},
         "sources": [
@@ -271,7 +272,7 @@ def test_status_shows_each_source(distill: Run, service: Any) -> None:
     }
     service.on("GET /metadata", (200, answer))
     told = distill("status")
-    for part in ("523", "12.5 MB", "partial", "failing", "No answer."):
+    for part in ("523", "12.5 MB", "30m", "partial", "failing", "No answer."):
         assert part in told.out
 
 
@@ -391,15 +392,37 @@ def test_an_error_is_one_line_that_says_what_helps(distill: Run, service: Any) -
 
 
 def test_retry_after_and_action_url_are_told(distill: Run, service: Any) -> None:
-    body = error(
-        "rate_limited", "Slow.", retry_after="2024-01-10T11:00:00Z", action_url="https://a"
-    )
-    service.on("POST /sync", (429, body))
-    told = "distill: too soon; try again after Wed 10 Jan 2024 11:00:00; see https://a"
-    assert distill("sync", "--force").err == f"{told}\n"
+    more = {"retry_after": "2024-01-10T11:00:00Z", "action_url": "https://a"}
+    after = "; try again after Wed 10 Jan 2024 11:00:00; see https://a"
+    service.on("POST /sync", (429, error("rate_limited", "Platform API rate limit active", **more)))
+    for arguments in (("sync",), ("sync", "--force")):
+        assert distill(*arguments).err == f"distill: Platform API rate limit active{after}\n"
+    pause = "The last sync ended just now; `force` syncs all the same."
+    service.on("POST /sync", (429, error("rate_limited", pause, **more)))
     assert distill("sync").err == (
-        f"{told}; --force skips Distill's own pause, never a platform's limit\n"
+        f"distill: too soon{after}; --force skips Distill's own pause, never a platform's limit\n"
     )
+
+
+def test_who_has_connected_nothing_is_told_the_command(distill: Run, service: Any) -> None:
+    nothing = "No platform is connected. PUT /connections/{source} connects one."
+    service.on("POST /sync", (403, error("no_platform_auth", nothing)))
+    assert "`distill connect` connects one" in distill("sync").err
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("no_platform_auth", "The mail server refuses the user name or the password."),
+        ("rate_limited", "The quota of the day is spent."),
+    ],
+)
+def test_what_a_platform_says_to_a_connection_is_shown(
+    distill: Run, service: Any, code: str, message: str
+) -> None:
+    service.on("PUT /connections/rss", (403, error(code, message)))
+    told = distill("connect", "rss", "--feed", "https://e.com")
+    assert (told.code, told.err) == (1, f"distill: {message.rstrip('.')}\n")
 
 
 @pytest.mark.parametrize("status", [200, 502])

@@ -23,7 +23,9 @@ class Facts:
     permanent: bool = False
     failures: int = 0
     last_success_at: datetime | None = NOW - timedelta(minutes=10)
+    last_attempt_at: datetime | None = None
     next_attempt_at: datetime | None = None
+    error_code: str | None = None
 
 
 def measure(connections: list[Facts], parts: list[Facts]) -> freshness.Freshness:
@@ -36,6 +38,9 @@ READ = Facts()
 NEVER = Facts(last_success_at=None)
 FAILING = Facts(failures=2, last_success_at=NOW - 5 * HOUR)
 DEAD = Facts(permanent=True, failures=1, last_success_at=NOW - 9 * HOUR)
+FORGIVEN = Facts(last_success_at=NOW - 9 * HOUR, last_attempt_at=NOW - HOUR)
+AWAY = replace(READ, failures=1, next_attempt_at=NOW + HOUR, error_code="platform_error")
+LIMITED = replace(AWAY, error_code="rate_limited")
 
 
 def test_everything_read_lately_is_complete() -> None:
@@ -88,7 +93,13 @@ def test_an_account_that_fails_as_a_whole_takes_all_its_parts_along(account: Fac
 
 @pytest.mark.parametrize(
     ("part", "state"),
-    [(READ, "ok"), (NEVER, "pending"), (FAILING, "failing"), (DEAD, "action_required")],
+    [
+        (READ, "ok"),
+        (NEVER, "pending"),
+        (FAILING, "failing"),
+        (DEAD, "action_required"),
+        (FORGIVEN, "pending"),
+    ],
 )
 def test_a_part_has_a_state(part: Facts, state: str) -> None:
     assert freshness.part_state(cast("Any", part)) == state
@@ -104,6 +115,10 @@ def test_a_part_has_a_state(part: Facts, state: str) -> None:
         (DEAD, [READ], "action_required"),
         (FAILING, [NEVER, NEVER], "failing"),
         (READ, [READ, NEVER], "pending"),
+        (AWAY, [READ, READ], "failing"),
+        (AWAY, [READ, NEVER], "failing"),
+        (AWAY, [DEAD], "action_required"),
+        (LIMITED, [READ], "ok"),
     ],
 )
 def test_the_worst_part_decides_about_an_account(

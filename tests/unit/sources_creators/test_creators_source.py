@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from distill_grpc.sources.base import (
+    Account,
     FetchRequest,
     InvalidConnection,
     NoPlatformAuth,
@@ -19,7 +20,7 @@ from distill_grpc.sources.base import (
 from distill_grpc.sources.creators import SUBSCRIPTIONS, CreatorsSource
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import OwnInstance, SourceContext
-from tests.servers.creators import CreatorsServer, creator_id, token
+from tests.servers.creators import READER, CreatorsServer, creator_id, token
 from tests.servers.platform import Clock
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -181,13 +182,39 @@ async def test_this_instance_needs_no_credentials_of_its_own_users(
     await guarded.close()
 
 
-async def test_a_token_of_no_account_is_a_failure_of_the_connection(
+async def test_who_has_no_account_here_is_told_at_once_and_not_tried_again(
     server: CreatorsServer, http: HttpClient
 ) -> None:
     own = OwnInstance(url=server.origin, http=http, token=lambda _user: token("user_7"))
     source = CreatorsSource(SourceContext(http=http, own=own))
-    with pytest.raises(NoPlatformAuth):
-        await read(source, request(server, credentials={}, settings={}))
+    for attempt in (
+        source.identify_user("user_7", {}, {}),
+        read(source, request(server, credentials={}, settings={})),
+    ):
+        with pytest.raises(NoPlatformAuth, match="POST /api/v1/users/register") as refused:
+            await attempt
+        assert refused.value.permanent
+
+
+async def test_the_account_of_a_user_of_this_instance_is_looked_up(
+    server: CreatorsServer, http: HttpClient
+) -> None:
+    own = OwnInstance(url=server.origin, http=http, token=lambda _user: token())
+    source = CreatorsSource(SourceContext(http=http, own=own))
+    assert await source.identify_user("user_1", {}, {}) == Account(name="name-0001", id=READER)
+    server.gone.add(READER)
+    with pytest.raises(NoPlatformAuth, match="POST /api/v1/users/register"):
+        await source.identify_user("user_1", {}, {})
+
+
+async def test_a_host_that_is_no_platform_is_told_by_the_setting(
+    server: CreatorsServer, http: HttpClient
+) -> None:
+    server.gone.add(READER)
+    source = CreatorsSource(SourceContext(http=http))
+    with pytest.raises(InvalidConnection) as refused:
+        await source.identify({"access_token": token()}, {"url": server.origin})
+    assert set(refused.value.details) == {"settings.url"}
 
 
 @pytest.mark.parametrize(

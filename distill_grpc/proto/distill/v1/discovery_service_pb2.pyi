@@ -240,18 +240,20 @@ class GetMetadataRequest(_message.Message):
 class GetMetadataResponse(_message.Message):
     __slots__ = ("user_status", "available_endpoints", "statistics", "sources", "llm")
     class UserStatus(_message.Message):
-        __slots__ = ("watching", "since", "last_sync", "last_sync_status", "next_sync")
+        __slots__ = ("watching", "since", "last_sync", "last_sync_status", "next_sync", "sync_frequency")
         WATCHING_FIELD_NUMBER: _ClassVar[int]
         SINCE_FIELD_NUMBER: _ClassVar[int]
         LAST_SYNC_FIELD_NUMBER: _ClassVar[int]
         LAST_SYNC_STATUS_FIELD_NUMBER: _ClassVar[int]
         NEXT_SYNC_FIELD_NUMBER: _ClassVar[int]
+        SYNC_FREQUENCY_FIELD_NUMBER: _ClassVar[int]
         watching: bool
         since: _timestamp_pb2.Timestamp
         last_sync: _timestamp_pb2.Timestamp
         last_sync_status: str
         next_sync: _timestamp_pb2.Timestamp
-        def __init__(self, watching: _Optional[bool] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sync: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sync_status: _Optional[str] = ..., next_sync: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+        sync_frequency: str
+        def __init__(self, watching: _Optional[bool] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sync: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_sync_status: _Optional[str] = ..., next_sync: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sync_frequency: _Optional[str] = ...) -> None: ...
     class DateRange(_message.Message):
         __slots__ = ("start", "end")
         START_FIELD_NUMBER: _ClassVar[int]
