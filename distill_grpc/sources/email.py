@@ -132,7 +132,9 @@ class EmailSource:
         """
         parts = self.parts(request.settings)
         waiting = [part for part in parts if part not in request.skip]
-        held = {part: mail_state.identities(request.cursors.get(part)) for part in parts}
+        owner = mail_state.owner_of(request.credentials)
+        states = {part: FolderState.of(owner, request.cursors.get(part)) for part in parts}
+        held = {part: state.identities() for part, state in states.items()}
         given: set[str] = set()
         farewells: list[Page] = []
         while waiting:
@@ -146,7 +148,7 @@ class EmailSource:
                         session=session,
                         parser=self._parser,
                         folder=part,
-                        state=FolderState.from_json(request.cursors.get(part)),
+                        state=states[part],
                         since=request.since.get(part, request.default_since),
                         now=request.now,
                         elsewhere=elsewhere,
