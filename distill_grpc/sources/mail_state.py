@@ -85,7 +85,6 @@ class FolderState:
         state.known = {int(u): i for u, i in pairs if str(u).isdigit() and isinstance(i, str)}
         return state
 
-
     def identities(self) -> frozenset[str]:
         """The messages that are known."""
         return frozenset(filter(None, self.known.values()))
