@@ -112,7 +112,7 @@ def test_everything_wrong_is_said_at_once(rss: RssSource) -> None:
         "http://0x7f.1/",
         "http://0177.0.0.1/",
         "http://127.0.0.1./",
-        "http://１２７.0.0.1/",
+        "http://\uff11\uff12\uff17.0.0.1/",
         "http://[::1]/",
         "http://[fe80::1%25eth0]/",
         "http://[::ffff:10.0.0.1]/",
