@@ -100,9 +100,8 @@ class EmailSource:
         host, url = credentials.get("host"), credentials.get("token_url")
         if isinstance(host, str) and self._http.refuses(host):
             details.setdefault("credentials.host", PRIVATE)
-        if url is not None and "credentials.token_url" not in details:
-            if self._http.refuses_url(url):
-                details["credentials.token_url"] = PRIVATE
+        if isinstance(url, str) and self._http.refuses_url(url):
+            details.setdefault("credentials.token_url", PRIVATE)
         details |= _folders_broken(settings.get("folders"))
         if settings.get("tls", "implicit") not in tuple(PORTS):
             details["settings.tls"] = "must be `implicit`, `starttls` or `none`"

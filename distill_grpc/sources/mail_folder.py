@@ -1,8 +1,9 @@
 """Reads one folder: what came since the last time, what is gone, and what was overlooked.
 
 New messages are those with a UID above the last one; `n:*` also names the last one itself, which is
-dropped. Where older ones are wanted than before, those are fetched with them. Once a day everything of the last days is compared, because servers lose single messages on
-the way. Whatever is read is opened with EXAMINE and fetched with PEEK: no message counts as seen by it.
+dropped. Where older ones are wanted than before, those come with them. Once a day everything of the last
+days is compared, because servers lose single messages on the way. Whatever is read is opened with
+EXAMINE and fetched with PEEK: no message counts as seen by it.
 """
 
 from __future__ import annotations

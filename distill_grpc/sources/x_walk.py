@@ -197,7 +197,7 @@ class Walk:
             state.bottom = min([state.bottom, *(post.id - 1 for post in posts)])
             fresh = [post for post in posts if self._is_news(post)]
             token = _next_token(answer)
-            if token in self._tokens:
+            if token and token in self._tokens:
                 raise PlatformError("X's pages lead in a circle.", reason="circle")
             if not token:
                 state.bottom = target
