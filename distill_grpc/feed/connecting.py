@@ -21,6 +21,7 @@ from distill_grpc.feed.pushing import Pushing
 from distill_grpc.feed.store import connections, pushes, watches
 from distill_grpc.feed.store import tokens as token_store
 from distill_grpc.feed.tokens import TokenKeeper, Usable, for_source, token_name
+from distill_grpc.sources import oauth
 from distill_grpc.sources.base import (
     Account,
     InvalidConnection,
@@ -148,8 +149,9 @@ class _Wish:
         settings = self.settings
         if settings is None:
             settings = known.settings if known is not None else {}
-        if own.get(token_name(info)) or not tokens.is_renewable(info, own):
-            source.check(for_source(info, own), settings)  # before anybody is asked
+        lacking = oauth.check_renewal(info.oauth, own) if kept is None else {}
+        if lacking or own.get(token_name(info)) or not tokens.is_renewable(info, own):
+            _check(source, for_source(info, own), settings, lacking)  # before anybody is asked
         if kept is not None:
             usable = Usable(await tokens.current(info, kept))
         else:
@@ -313,6 +315,22 @@ async def disconnect(
         raise _not_connected(source)
     await pushes.delete_of_account(connection, user_id, source)
     await pushes.leave_orphans(connection, user_id, source, now)
+
+
+def _check(
+    source: Source,
+    credentials: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    lacking: Mapping[str, str],
+) -> None:
+    """Raises `InvalidConnection` with what is `lacking` and everything that the source refuses."""
+    details = dict(lacking)
+    try:
+        source.check(credentials, settings)
+    except InvalidConnection as wrong:
+        details |= wrong.details
+    if details:
+        raise InvalidConnection(details)
 
 
 def _names(scopes: Sequence[str]) -> list[str]:

@@ -79,6 +79,10 @@ def part_state(
     `pushed`: its platform pushes what is new, so that polling it once a day is enough.
     """
     state: dict[str, Any] = {"first_seen_at": now}
+    if page.waiting > 0:
+        # Neither a good read nor a failure: as it was, and read when the platform lets it be.
+        open_at = now + timedelta(seconds=page.waiting)
+        return state | {"retry_at": open_at, "next_attempt_at": open_at}
     if page.last or page.failure is not None:
         state["last_attempt_at"] = now
     if page.cursor is not None:

@@ -91,6 +91,7 @@ class ReadPlan:
 
     def _since(self, part: Row[Any] | None, now: datetime) -> datetime:
         return scheduling.window_start(
+            first_seen_at=part.first_seen_at if part is not None else now,
             last_success_at=part.last_success_at if part is not None else None,
             backfill=timedelta(days=self.watch.backfill_days),
             retention=self.policy.raw_retention,

@@ -123,17 +123,23 @@ def parts_to_skip(
 
 
 def window_start(
-    *, last_success_at: datetime | None, backfill: timedelta, retention: timedelta, now: datetime
+    *,
+    first_seen_at: datetime,
+    last_success_at: datetime | None,
+    backfill: timedelta,
+    retention: timedelta,
+    now: datetime,
 ) -> datetime:
     """How old an item of a part may be.
 
-    The first read goes back `backfill`. Later ones reach to the retention, or to the last success
-    where that is longer ago, with an hour of overlap for what arrives late; what was older has been
-    stored and deleted before, and must not come back.
+    The first read goes back `backfill`. Later ones reach to `backfill` before the part was first seen,
+    but no further than the retention: what was older has been stored and deleted before, and must not
+    come back. Where the last success is longer ago, they reach there, with an hour of overlap for what
+    arrives late. A `backfill` that was changed since holds as if it had been so from the beginning.
     """
     if last_success_at is None:
         return now - backfill
-    return min(now - retention, last_success_at - timedelta(hours=1))
+    return min(max(now - retention, first_seen_at - backfill), last_success_at - timedelta(hours=1))
 
 
 def _later(instant: datetime | None, now: datetime) -> bool:

@@ -67,6 +67,7 @@ class SourceRun:
     _skipped: frozenset[str] = frozenset()
     _done: set[str] = field(default_factory=set)
     _failed: dict[str, SourceFailure] = field(default_factory=dict)
+    _waiting: set[str] = field(default_factory=set)  # parts of those done that could not be asked
     _had_news: set[str] = field(default_factory=set)
     _can_renew: bool = True  # a token that has expired is renewed once in a run
 
@@ -187,6 +188,8 @@ class SourceRun:
             self._done.add(page.part)
         if page.ended:
             self._parts.pop(page.part, None)
+        if page.waiting > 0:
+            self._waiting.add(page.part)
         if page.failure is not None:
             self._failed[page.part] = page.failure
             FAILURES.labels(self._name, page.failure.code).inc()
@@ -219,7 +222,8 @@ class SourceRun:
     async def _conclude(self, failure: SourceFailure | None) -> Verdict:
         """Writes down how the account as a whole did."""
         now = self.now()
-        good = self._done - self._failed.keys()
+        asked = self._done - self._waiting
+        good = asked - self._failed.keys()
         verdict = outcomes.verdict(failure, list(self._failed.values()), some_good=bool(good))
         whole: dict[str, Any] = {"next_attempt_at": None, "retry_at": None}
         if failure is not None:
@@ -234,13 +238,16 @@ class SourceRun:
                 "error_message": self._told(verdict.failure),
                 "failures": self.connection.failures + 1,
             }
-        elif not any(row.failures for name, row in self._parts.items() if name not in self._done):
+        elif self._waiting and not asked:
+            whole = {}  # nobody was asked: how the account did last time stands
+        elif not any(row.failures for name, row in self._parts.items() if name not in asked):
             # No failing part was left alone this time: all of the account does well.
             whole |= {"error_code": None, "error_message": None, "failures": 0, "permanent": False}
             whole["last_success_at"] = now
         async with self.engine.begin() as connection:
             await self._prove_ours(connection)
-            await connections.update_connection(connection, self._user_id, self._name, **whole)
+            if whole:
+                await connections.update_connection(connection, self._user_id, self._name, **whole)
             if failure is not None and failure.retry_at is not None:
                 # What this run would have read is read when it may go on.
                 left = self._parts.keys() - self._done - self._skipped
@@ -258,7 +265,9 @@ class SourceRun:
         return [
             name
             for name, row in self._parts.items()
-            if row.pushed_at is not None and (name in looked_at or name in self._done)
+            if row.pushed_at is not None
+            and name not in self._waiting
+            and (name in looked_at or name in self._done)
         ]
 
     def _told(self, failure: SourceFailure) -> str:

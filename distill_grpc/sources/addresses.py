@@ -12,13 +12,22 @@ The tables are written out instead of asking `ipaddress.is_global`, which says T
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import unquote
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+_NUMBERS = re.compile(
+    r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}", re.IGNORECASE | re.ASCII
+)
+
+# What is wrong with a setting that names a refused address.
+PRIVATE = "must not be a private address"
 
 Address = IPv4Address | IPv6Address
 Rule = Callable[[Address], bool]  # True: this address may be connected to
@@ -79,6 +88,21 @@ def is_public(address: Address) -> bool:
     if address not in _GLOBAL_UNICAST_6:
         return False
     return not any(address in network for network in _NOT_PUBLIC_6)
+
+
+def written(host: str) -> Address | None:
+    """The address that a host of a URL or of a mail server is, in any form that is taken for one.
+
+    Such as `127.1`, `2130706433`, `0x7f.1`, `[fe80::1%eth0]`; None for a name.
+    """
+    bare = host.removeprefix("[").removesuffix("]").removesuffix(".")
+    with suppress(ValueError):
+        return ip_address(unquote(bare).partition("%")[0])
+    with suppress(OSError, ValueError):
+        # The forms of old, as the system takes them when it looks up a name.
+        if _NUMBERS.fullmatch(bare):
+            return IPv4Address(socket.inet_aton(bare))
+    return None
 
 
 def anything(_address: Address) -> bool:

@@ -81,6 +81,9 @@ class Page:
     min_interval: float = 0.0  # seconds that the platform wants between reads (TTL, max-age)
     last: bool = True  # False: more pages of this part follow in this fetch
     unchanged: bool = False  # the platform said that nothing is new (304, same bytes)
+    # Seconds until the part may be asked: it was not, so that nothing is known of it; the page says
+    # nothing else.
+    waiting: float = 0.0
     deleted: Sequence[str] = ()  # platform ids of items that are gone at the platform
     ended: bool = (
         False  # the part belongs to the account no more, such as a channel left: forget it

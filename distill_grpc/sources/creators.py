@@ -17,6 +17,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from distill_grpc.sources import text
+from distill_grpc.sources.addresses import PRIVATE
 from distill_grpc.sources.api_walk import Breaker
 from distill_grpc.sources.base import (
     Account,
@@ -81,6 +82,8 @@ class CreatorsSource:
             not isinstance(url, str) or not text.is_web_url(url) or "@" in url.split("/")[2]
         ):
             details["settings.url"] = "must be an http or https address without a user name"
+        elif url is not None and self._http.refuses_url(url):
+            details["settings.url"] = PRIVATE
         if url is None and self._own is None:
             details["settings.url"] = "must be given, as this service vouches for no users"
         if url is not None and not token:

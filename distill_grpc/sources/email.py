@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from distill_grpc import clock
 from distill_grpc.sources import mail_state, oauth, text
+from distill_grpc.sources.addresses import PRIVATE
 from distill_grpc.sources.base import (
     Account,
     FetchRequest,
@@ -85,6 +86,7 @@ class EmailSource:
         parser_seconds: float = 10.0,
     ) -> None:
         self.info = dataclasses.replace(INFO, oauth=oauth.named_by_credentials())
+        self._http = context.http
         self._postman = Postman(context.http, command_seconds=command_seconds)
         self._parser = Sandbox("distill_grpc.sources.mail_messages:read", seconds=parser_seconds)
 
@@ -95,6 +97,11 @@ class EmailSource:
         }
         details |= {f"settings.{name}": "is not known" for name in settings.keys() - INFO.settings}
         details |= _credentials_broken(credentials)
+        host, url = credentials.get("host"), credentials.get("token_url")
+        if isinstance(host, str) and self._http.refuses(host):
+            details.setdefault("credentials.host", PRIVATE)
+        if isinstance(url, str) and self._http.refuses_url(url):
+            details.setdefault("credentials.token_url", PRIVATE)
         details |= _folders_broken(settings.get("folders"))
         if settings.get("tls", "implicit") not in tuple(PORTS):
             details["settings.tls"] = "must be `implicit`, `starttls` or `none`"
@@ -132,7 +139,9 @@ class EmailSource:
         """
         parts = self.parts(request.settings)
         waiting = [part for part in parts if part not in request.skip]
-        held = {part: mail_state.identities(request.cursors.get(part)) for part in parts}
+        owner = mail_state.owner_of(request.credentials)
+        states = {part: FolderState.of(owner, request.cursors.get(part)) for part in parts}
+        held = {part: state.identities() for part, state in states.items()}
         given: set[str] = set()
         farewells: list[Page] = []
         while waiting:
@@ -146,7 +155,7 @@ class EmailSource:
                         session=session,
                         parser=self._parser,
                         folder=part,
-                        state=FolderState.from_json(request.cursors.get(part)),
+                        state=states[part],
                         since=request.since.get(part, request.default_since),
                         now=request.now,
                         elsewhere=elsewhere,
@@ -227,10 +236,12 @@ def _credentials_broken(credentials: Mapping[str, Json]) -> dict[str, str]:
     if url is not None and not (isinstance(url, str) and text.is_web_url(url)):
         details["credentials.token_url"] = "must be an http or https address"
     named = [name for name in ("password", "access_token") if credentials.get(name) is not None]
-    if len(named) != 1:
-        details.setdefault(
-            "credentials.password", "must be given, or credentials.access_token in its stead"
-        )
+    if not named:
+        rule = "must be given, or credentials.access_token in its stead"
+        details.setdefault("credentials.password", rule)
+    elif len(named) > 1:
+        rule = "must not be given beside credentials.access_token: one of them only"
+        details.setdefault("credentials.password", rule)
     return details
 
 
@@ -242,9 +253,15 @@ def _folders_broken(folders: Json) -> dict[str, str]:
     if not isinstance(folders, list) or not 0 < len(folders) <= MAX_FOLDERS:
         return {field: f"must be a list of 1 to {MAX_FOLDERS} folders"}
     details: dict[str, str] = {}
+    places: dict[str, int] = {}
     for place, name in enumerate(folders):
         if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
             details[f"{field}[{place}]"] = f"must be 1 to {_MAX_NAME} printable characters"
-        elif name in folders[:place]:
-            details[f"{field}[{place}]"] = f"repeats {field}[{folders.index(name)}]"
+        elif (first := places.setdefault(_same(name), place)) != place:
+            details[f"{field}[{place}]"] = f"repeats {field}[{first}]"
     return details
+
+
+def _same(folder: str) -> str:
+    """The folder's name, the same for all spellings of INBOX, the only one without case (RFC 9051)."""
+    return "INBOX" if folder.upper() == "INBOX" else folder

@@ -18,7 +18,7 @@ from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, instant_at, iso, text_at
 from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page, PlatformError
-from distill_grpc.sources.github_api import LONGEST_POLL, MAX_PAGES, GithubApi
+from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
 from distill_grpc.sources.github_events import event
 from distill_grpc.sources.github_items import before
 
@@ -30,7 +30,6 @@ _MAX_KNOWN = 1_000  # three times what GitHub shows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    next_poll: int = 0  # epoch seconds; GitHub does not want to be asked before
     token: str = ""
     login: str = ""
     etag: str = ""  # of the first page
@@ -53,8 +52,8 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
     since = request.since.get(PART, request.default_since)
     state = _loaded(api, request, since)
     if not state.walk_url:
-        if 0 < (wait := state.next_poll - request.now.timestamp()) <= LONGEST_POLL:
-            yield Page(part=PART, unchanged=True, min_interval=wait)
+        if wait := await api.wait_to_poll(PART):
+            yield Page(part=PART, waiting=wait)
             return
         state = await _begun(state, api, since)
     while True:
@@ -70,8 +69,7 @@ async def read(api: GithubApi, request: FetchRequest, *, site: str) -> AsyncGene
                 yield Page(part=PART, cursor=api_state.dump(_completed(state)), gap=gap)
                 return
             raise
-        pause = api.poll_interval(response)
-        state = replace(state, next_poll=api.next_poll(state.next_poll, pause))
+        pause = await api.polled(PART, response)
         if response.status == 304:
             ended = api_state.dump(_ended(state))
             yield Page(part=PART, cursor=ended, unchanged=True, min_interval=pause)

@@ -7,7 +7,6 @@ headers are reported to them. Instants that GitHub names are read by its own clo
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
@@ -37,6 +36,7 @@ HOURLY = Budget(name="github.requests", strategy=SlidingWindow(limit=1_000, seco
 # The secondary limits are not told, except for 900 points a minute, of which a read takes one.
 PACE = Budget(name="github.pace", strategy=Adaptive(start=300, floor=6))
 
+_SHORTEST_WAIT = 1.0  # seconds
 _SHORTEST_BACKOFF = 60.0  # seconds, where GitHub says "later" without saying when
 _LONGEST_BACKOFF = 3_600.0
 _SECONDARY = re.compile(r"secondary rate limit|abuse detection|abuse-rate-limits", re.IGNORECASE)
@@ -119,17 +119,28 @@ class GithubApi:
     def _is_ours(self, url: str) -> bool:
         return urls.origin(URL(url)) == urls.origin(URL(self.root))
 
-    def poll_interval(self, response: Response) -> float:
-        """Seconds that GitHub wants between two reads of this endpoint (`X-Poll-Interval`)."""
+    async def wait_to_poll(self, part: str) -> float:
+        """Seconds until a part may be polled; 0: now."""
+        try:
+            await self._budgets.reserve(_polls(part), self.fingerprint, user=self._user)
+        except RateLimited as held:
+            open_at = held.retry_at or self.clock.now()
+            wait = (open_at - self.clock.now()).total_seconds()
+            return min(max(wait, _SHORTEST_WAIT), LONGEST_POLL)
+        return 0.0
+
+    async def polled(self, part: str, response: Response) -> float:
+        """Seconds that GitHub wants between two polls of a part (`X-Poll-Interval`); kept by token.
+
+        They hold for the account: for whoever else has its token, and when it is connected anew.
+        """
         written = response.headers.get("X-Poll-Interval", "")
         seconds = float(written) if written.isascii() and written.isdigit() else 0.0
-        return min(seconds, LONGEST_POLL)
-
-    def next_poll(self, before: int, interval: float) -> int:
-        """From when (epoch seconds) an endpoint may be polled again; the later one stands."""
-        return (
-            max(before, math.ceil(self.clock.now().timestamp() + interval)) if interval else before
-        )
+        seconds = min(seconds, LONGEST_POLL)
+        if seconds:
+            until = self.clock.after(seconds)
+            await self._budgets.learn(_polls(part), self.fingerprint, blocked_until=until)
+        return seconds
 
     async def _learn(self, response: Response) -> None:
         """Tells the budget what is left; remembers where it is nothing."""
@@ -190,6 +201,11 @@ class GithubApi:
         self._refusals[self.fingerprint] = before + 1
         wait = min(_SHORTEST_BACKOFF * 2 ** min(before, 10), _LONGEST_BACKOFF)
         return _limited("secondary_limit", self.clock.after(wait))
+
+
+def _polls(part: str) -> Budget:
+    """The polls of a part, which GitHub alone limits: by the instant before which it wants none."""
+    return Budget(name=f"github.{part}", strategy=HOURLY.strategy, unit="polls")
 
 
 def fingerprint(token: str) -> str:

@@ -18,7 +18,7 @@ from distill_grpc.sources import api_json, api_state
 from distill_grpc.sources.api_json import instant, iso, text_at
 from distill_grpc.sources.api_pages import endless, items_of
 from distill_grpc.sources.base import FetchRequest, Json, Page
-from distill_grpc.sources.github_api import LONGEST_POLL, MAX_PAGES, GithubApi
+from distill_grpc.sources.github_api import MAX_PAGES, GithubApi
 from distill_grpc.sources.github_items import before, notification, thread_version
 from distill_grpc.sources.http import Response
 
@@ -31,7 +31,6 @@ _MAX_KNOWN = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
-    next_poll: int = 0  # epoch seconds; GitHub does not want to be asked before
     token: str = ""  # the conditional state belongs to it
     since: str = ""  # of the list that is asked conditionally
     modified: str = ""  # that list's `Last-Modified`, word for word
@@ -56,8 +55,8 @@ async def read(api: GithubApi, request: FetchRequest) -> AsyncGenerator[Page, No
         # Validators and pages belong to the token that got them.
         state = _State(token=api.fingerprint, known=state.known)
     if not state.walk_url:
-        if 0 < (wait := state.next_poll - request.now.timestamp()) <= LONGEST_POLL:
-            yield Page(part=PART, unchanged=True, min_interval=wait)
+        if wait := await api.wait_to_poll(PART):
+            yield Page(part=PART, waiting=wait)
             return
         state = _begun(state, api, request)
     while True:
@@ -65,8 +64,7 @@ async def read(api: GithubApi, request: FetchRequest) -> AsyncGenerator[Page, No
         response = await api.get(
             state.walk_url, conditions={"If-Modified-Since": state.modified} if polls else {}
         )
-        pause = api.poll_interval(response)
-        state = replace(state, next_poll=api.next_poll(state.next_poll, pause))
+        pause = await api.polled(PART, response)
         if response.status == 304:
             cursor = api_state.dump(_ended(state))
             yield Page(part=PART, cursor=cursor, unchanged=True, min_interval=pause)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -157,6 +158,19 @@ class HttpClient:
     def tls_context(self) -> ssl.SSLContext | None:
         """The authorities trusted in the system's stead, for those who speak other protocols."""
         return self._tls
+
+    def refuses(self, host: str) -> bool:
+        """Whether a host is written as an address that must not be connected to; names never are."""
+        address = addresses.written(host)
+        return address is not None and not self._allowed(address)
+
+    def refuses_url(self, url: str) -> bool:
+        """As `refuses`, of the host of an http or https address."""
+        try:
+            parsed = urls.parse(url)
+        except PlatformError:
+            return self.refuses(urlsplit(url).hostname or "")
+        return urls.origin(parsed) not in self._trusted and self.refuses(parsed.raw_host or "")
 
     async def addresses_of(self, host: str) -> list[addresses.Address]:
         """The checked addresses of a host, for those who speak other protocols than HTTP.

@@ -1,8 +1,9 @@
 """Reads one folder: what came since the last time, what is gone, and what was overlooked.
 
 New messages are those with a UID above the last one; `n:*` also names the last one itself, which is
-dropped. Once a day everything of the last days is compared, because servers lose single messages on
-the way. Whatever is read is opened with EXAMINE and fetched with PEEK: no message counts as seen by it.
+dropped. Where older ones are wanted than before, those come with them. Once a day everything of the last
+days is compared, because servers lose single messages on the way. Whatever is read is opened with
+EXAMINE and fetched with PEEK: no message counts as seen by it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class FolderRead:
         today = self.now.date().isoformat()
         compared = state.checked == today
         todo = await self._new(box)
+        if state.last_uid and int(self.since.timestamp()) < state.floor:
+            todo = sorted({*todo, *await self._older()})
         if not compared and state.last_uid:
             todo = sorted({*todo, *await self._overlooked()})
         same = (state.exists, state.uidnext) == (box.get("EXISTS"), box.get("UIDNEXT"))
@@ -80,7 +83,9 @@ class FolderRead:
                     return
         state.uidnext, state.exists = box.get("UIDNEXT", 0), box.get("EXISTS", 0)
         state.last_uid = max([state.last_uid, state.uidnext - 1, *todo])
-        state.checked, state.old = today, frozenset()
+        state.checked, state.old, state.older_uid = today, frozenset(), 0
+        since = int(self.since.timestamp())
+        state.floor = min(state.floor or since, since)
         for uid in gone:
             state.known.pop(uid, None)
         still = set(state.known.values()) | self.elsewhere
@@ -100,6 +105,13 @@ class FolderRead:
         young = _day(self.since - timedelta(days=1))  # dates have no zone here
         found = await self.session.call(lambda c: c.search(f"UID {first}:* SINCE {young}"))
         return [uid for uid in found if uid >= first]
+
+    async def _older(self) -> list[int]:
+        """Messages that were too old when the folder was read, and are wanted now."""
+        state = self.state
+        young = _day(self.since - timedelta(days=1))
+        found = await self.session.call(lambda c: c.search(f"SINCE {young}"))
+        return [u for u in found if state.older_uid < u <= state.last_uid and u not in state.known]
 
     async def _overlooked(self) -> list[int]:
         """Young messages below the last UID that were never looked at."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,13 @@ _MAX_KNOWN = 2_000  # messages; of older ones nobody notices that they are gone
 class FolderState:
     """Numbers are the server's (RFC 9051, 2.3.1); messages are known by UID and identity."""
 
+    owner: str = ""  # whose folder it is, as `owner_of` says it
     uidvalidity: int = 0  # 0: the folder was never read, or the server numbers nothing for good
     uidnext: int = 0  # as it was when the last read began
     exists: int = 0
     last_uid: int = 0  # every message up to here was looked at
+    floor: int = 0  # epoch seconds: older messages were not wanted; 0: not known
+    older_uid: int = 0  # while older ones are fetched later: those up to here were looked at
     checked: str = ""  # the UTC day of the last comparison of everything young
     known: dict[int, str] = dataclasses.field(default_factory=dict)  # "": not read for good
     old: frozenset[str] = frozenset()  # identities from before the folder was numbered anew
@@ -29,11 +33,13 @@ class FolderState:
     def renumbered(self, uidvalidity: int) -> FolderState:
         """All UIDs are void (RFC 9051, 2.3.1.1): the window is read again, and recognised."""
         old = self.old | {identity for identity in self.known.values() if identity}
-        return FolderState(uidvalidity=uidvalidity, old=old)
+        return FolderState(owner=self.owner, floor=self.floor, uidvalidity=uidvalidity, old=old)
 
     def learn(self, uid: int, identity: str) -> None:
         """A message was looked at."""
         self.known[uid] = identity
+        if self.older_uid < uid <= self.last_uid:
+            self.older_uid = uid
         self.last_uid = max(self.last_uid, uid)
         if uid == self.stumbled_at:
             self.stumbled_at = self.stumbled = 0
@@ -57,6 +63,12 @@ class FolderState:
         return {name: value for name, value in values.items() if value}
 
     @classmethod
+    def of(cls, owner: str, cursor: Json) -> FolderState:
+        """The state out of an account's cursor; another account's folder says nothing of this one."""
+        state = cls.from_json(cursor)
+        return state if state.owner == owner else cls(owner)
+
+    @classmethod
     def from_json(cls, cursor: Json) -> FolderState:
         """The state out of a cursor; what cannot be understood counts as unknown."""
         given: Mapping[str, Any] = cursor if isinstance(cursor, Mapping) else {}
@@ -67,14 +79,24 @@ class FolderState:
                 setattr(state, field.name, value)
         checked, known = given.get("checked"), given.get("known")
         state.checked = checked if isinstance(checked, str) else ""
+        owner = given.get("owner")
+        state.owner = owner if isinstance(owner, str) else ""
         pairs = known.items() if isinstance(known, Mapping) else ()
         state.known = {int(u): i for u, i in pairs if str(u).isdigit() and isinstance(i, str)}
         return state
 
+    def identities(self) -> frozenset[str]:
+        """The messages that are known."""
+        return frozenset(filter(None, self.known.values()))
 
-def identities(cursor: Json) -> frozenset[str]:
-    """The messages that a folder's cursor knows."""
-    return frozenset(filter(None, FolderState.from_json(cursor).known.values()))
+
+def owner_of(credentials: Mapping[str, Json]) -> str:
+    """What stands for a mailbox where neither its server nor its user may be seen.
+
+    Names of servers have no case, those of users may have one (RFC 5321, 2.4).
+    """
+    whose = f"{str(credentials['host']).lower().rstrip('.')} {credentials['username']}"
+    return hashlib.sha256(f"email {whose}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _texts(value: Json) -> list[str]:

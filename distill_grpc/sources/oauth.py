@@ -42,6 +42,7 @@ RENEWAL: Mapping[str, str] = MappingProxyType(
         "scope": "what a renewed token is asked for, where the platform wants to hear it",
     }
 )
+_MAX_CREDENTIAL = 4_096  # characters
 # What a token lasts at most, whatever a platform says.
 _LONGEST = timedelta(days=366)
 _MAX_ANSWER = 64 * 1024  # bytes
@@ -84,6 +85,24 @@ def named_by_credentials() -> OAuthFlow:
     The address is a user's, so it is guarded like one.
     """
     return OAuthFlow(token_url=None)
+
+
+def check_renewal(flow: OAuthFlow | None, credentials: Mapping[str, Json]) -> dict[str, str]:
+    """What is wrong with what a renewal needs, or lacking: field → rule."""
+    if flow is None:
+        return {}
+    given = [name for name in RENEWAL if credentials.get(name) is not None]
+    details: dict[str, str] = {}
+    for name in given:
+        value = credentials[name]
+        fits = isinstance(value, str) and 0 < len(value) <= _MAX_CREDENTIAL
+        if not fits or not str(value).isprintable():
+            details[f"credentials.{name}"] = f"must be 1 to {_MAX_CREDENTIAL} printable characters"
+    needed = ["refresh_token", "client_id"] + (["token_url"] if flow.token_url is None else [])
+    for name in needed if given else ():
+        if name not in given:
+            details[f"credentials.{name}"] = f"must be given with credentials.{given[0]}"
+    return details
 
 
 def can_renew(flow: OAuthFlow | None, credentials: Mapping[str, Json]) -> bool:

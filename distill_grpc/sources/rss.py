@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from distill_grpc.sources import text
+from distill_grpc.sources.addresses import PRIVATE
 from distill_grpc.sources.base import (
     Account,
     FetchRequest,
@@ -82,6 +83,11 @@ class RssSource:
         details = {f"credentials.{name}": "is not known; feeds need none" for name in credentials}
         details |= {f"settings.{name}": "is not known" for name in settings if name != "feeds"}
         details |= check_feeds(settings.get("feeds"))
+        for place, feed in enumerate(() if "settings.feeds" in details else settings["feeds"]):
+            if (field := f"settings.feeds[{place}]") not in details and self._http.refuses_url(
+                feed
+            ):
+                details[field] = PRIVATE
         if details:
             raise InvalidConnection(details)
 

@@ -3,8 +3,9 @@
 The mark moves only when a walk has ended. A walk reaches back to a quarter of an hour before the mark,
 because posts come late; what is known already is passed over. Pages resume by X's token, kept with
 each page; where X has forgotten it, the walk begins anew, or on a later day, when reading again costs
-again, goes on below what it has met. Lists take no mark: their walks end after `_ENOUGH_KNOWN` posts
-that are known.
+again, goes on below what it has met. Where a longer period is wanted later, a second walk goes on below
+the end of the first. Lists take no mark: their walks end after `_ENOUGH_KNOWN` posts that are known, and
+where the first one ended they end for good, because going deeper would cost everything again.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class State:
     mark: int = 0  # the newest post of the last walk that ended; 0: none has
     at: int = 0  # when that walk began, epoch seconds; 0: none has ended
     floor: int = 0  # a list's first walk went back to here
+    bottom: int = 0  # of a marked timeline everything above this was walked, up to the mark
     known: dict[int, int] = field(default_factory=dict)  # first id → latest id, newest first
     since: int = 0  # of the walk that is under way
     newest: int = 0
@@ -98,7 +100,7 @@ class State:
         return state
 
 
-_IDS = ("mark", "floor", "since", "newest", "oldest", "until")
+_IDS = ("mark", "floor", "bottom", "since", "newest", "oldest", "until")
 
 
 class Walk:
@@ -135,7 +137,7 @@ class Walk:
         restarted = False
         for _ in range(_MAX_PAGES):
             try:
-                answer = await self._ask()
+                answer = await self._ask(state.since, state.until, state.token)
             except PageTokenError:
                 if restarted:
                     raise
@@ -156,23 +158,57 @@ class Walk:
             gone = await self._deleted(missing_of(answer))
             gap = self._is_gap(exhausted=not token)
             self._end()
-            yield self._page(fresh, last=True, gone=gone, gap=gap)
+            older = self._line.marked and self._bottom_wanted() < state.bottom
+            yield self._page(fresh, ended=True, last=not older, gone=gone, gap=gap)
+            if older:
+                async for page in self._older():
+                    yield page
             return
         state.token = ""
         raise PlatformError("X's pages do not end.", reason="circle")
 
     def _begin(self) -> None:
         state, now = self._state, self._api.now
-        wanted = snowflake(min(self._wanted, now))
         overlap = snowflake((instant_of(state.mark) or self._wanted) - OVERLAP)
-        # Once read, a part is only read on: a longer period wanted later is not paid for again.
-        state.since = overlap if state.mark else max(wanted - 1, 0)
+        state.since = overlap if state.mark else self._bottom_wanted()
         if not self._line.marked:
             state.floor = state.floor or state.since
         state.token, state.newest, state.oldest, state.until, state.count = "", 0, 0, 0, 0
         state.began = int(now.timestamp())
         self._resumed = False
         self._tokens.clear()
+
+    async def _older(self) -> AsyncIterator[Page]:
+        """Goes on below where the first walk ended, because a longer period is wanted since.
+
+        What was walked then is not paid for again; where this breaks off, it goes on next time.
+        """
+        state, target = self._state, self._bottom_wanted()
+        until, token, restarted = state.bottom + 1, "", False
+        for _ in range(_MAX_PAGES):
+            try:
+                answer = await self._ask(target, until, token)
+            except PageTokenError:
+                if restarted:
+                    raise
+                until, token, restarted = state.bottom + 1, "", True
+                continue
+            posts = posts_of(answer, self._api.now)
+            state.bottom = min([state.bottom, *(post.id - 1 for post in posts)])
+            fresh = [post for post in posts if self._is_news(post)]
+            token = _next_token(answer)
+            if token and token in self._tokens:
+                raise PlatformError("X's pages lead in a circle.", reason="circle")
+            if not token:
+                state.bottom = target
+                yield self._page(fresh, ended=True, last=True)
+                return
+            self._tokens.add(token)
+            yield self._page(fresh, ended=True, last=False)
+        raise PlatformError("X's pages do not end.", reason="circle")
+
+    def _bottom_wanted(self) -> int:
+        return max(snowflake(min(self._wanted, self._api.now)) - 1, 0)
 
     def _restart(self) -> None:
         state = self._state
@@ -183,16 +219,16 @@ class Walk:
         else:
             state.token, state.until = "", snowflake(reached + OVERLAP)
 
-    async def _ask(self) -> dict[str, Any]:
-        state, line = self._state, self._line
+    async def _ask(self, since: int, until: int, token: str) -> dict[str, Any]:
+        line = self._line
         parameters = dict(line.parameters)
         parameters["max_results"] = str(max(_SMALLEST_PAGE, self._purse.page_size))
-        if line.marked and state.since:
-            parameters["since_id"] = str(state.since)
-        if state.until:
-            parameters["until_id"] = str(state.until)
-        if state.token:
-            parameters["pagination_token"] = state.token
+        if line.marked and since:
+            parameters["since_id"] = str(since)
+        if until:
+            parameters["until_id"] = str(until)
+        if token:
+            parameters["pagination_token"] = token
         await self._purse.open()
         answer = await self._api.get(line.endpoint, line.path, parameters)
         await self._purse.pay(answer)
@@ -214,12 +250,18 @@ class Walk:
                 # What this walk met before it was interrupted is known too, but no old ground.
                 self._old += post.id <= max(state.mark, floor)
                 continue
-            published = post.item.published_at
-            wanted = published is None or published >= self._wanted
-            if wanted and self._told.get(post.first, 0) < post.id:
-                self._told[post.first] = post.id
+            if self._is_news(post):
                 fresh.append(post)
         return fresh
+
+    def _is_news(self, post: Post) -> bool:
+        """Whether a post is young enough and was not brought by this fetch yet; then it counts as."""
+        published = post.item.published_at
+        wanted = published is None or published >= self._wanted
+        if not wanted or self._told.get(post.first, 0) >= post.id:
+            return False
+        self._told[post.first] = post.id
+        return True
 
     def _floor(self) -> int:
         return self._state.since if self._line.marked else self._state.floor
@@ -270,13 +312,21 @@ class Walk:
     def _end(self) -> None:
         state = self._state
         state.mark, state.at = max(state.mark, state.newest), state.began
+        if self._line.marked:
+            state.bottom = min(state.bottom or state.since, state.since)
         state.since = state.newest = state.oldest = state.until = state.count = state.began = 0
         state.token = ""
 
     def _page(
-        self, fresh: list[Post], *, last: bool, gone: list[int] | None = None, gap: bool = False
+        self,
+        fresh: list[Post],
+        *,
+        last: bool,
+        ended: bool = False,
+        gone: list[int] | None = None,
+        gap: bool = False,
     ) -> Page:
-        self._remember(ended=last)
+        self._remember(ended=ended)
         self._brought |= bool(fresh or gone)
         return Page(
             part=self._line.part,

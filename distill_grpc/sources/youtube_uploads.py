@@ -34,6 +34,7 @@ _MAX_KNOWN = 500
 _GROUND = 30  # known entries on one page that show that nothing new stands behind them
 _LIST_EVERY = 86_400  # seconds, where the feed shows nothing new
 _LIST_EVERY_WITHOUT_FEED = 3_600
+_UNREAD = "?"  # in place of the instant of a change that was seen and not read
 _DETAILS = "snippet,contentDetails,statistics,status,liveStreamingDetails"
 # Playlists of a channel that have its id in their name: all uploads, and long videos only.
 _ALL, _LONG = "UU", "UULF"
@@ -85,7 +86,7 @@ class Uploads:
             if not self._must_list(state, feed):
                 yield await self._from_feed(state, feed)
                 return
-            state = _with_feed(state, feed)
+            state = _with_feed_before_list(state, feed)
         async with aclosing(self._from_list(state, playlist)) as pages:
             async for page in pages:
                 yield page
@@ -95,7 +96,7 @@ class Uploads:
         changed = {
             video: instant(at)
             for video, at in feed.updated.items()
-            if video not in state.known or state.feed.get(video, at) != at
+            if video not in state.known or _is_edited(state, video, at)
         }
         if not changed:
             cursor = api_state.dump(_with_feed(state, feed))
@@ -298,6 +299,26 @@ def _with_feed(state: _State, feed: Glance) -> _State:
     if feed.failed or feed.unchanged:
         return state
     return replace(state, feed_etag=feed.etag, feed_modified=feed.modified, feed=dict(feed.updated))
+
+
+def _with_feed_before_list(state: _State, feed: Glance) -> _State:
+    """As `_with_feed`; edits, which the list does not tell, are left for the next look at the feed."""
+    edited = [v for v, at in feed.updated.items() if v in state.known and _is_edited(state, v, at)]
+    state = _with_feed(state, feed)
+    if not edited:
+        return state
+    # Without a validator, so that it is shown again.
+    left = {**state.feed, **dict.fromkeys(edited, _UNREAD)}
+    return replace(state, feed=left, feed_etag="", feed_modified="")
+
+
+def _is_edited(state: _State, video: str, at: str) -> bool:
+    """Whether a known video was changed since it was read: `at` is when the feed says it was."""
+    before = state.feed.get(video)
+    if before is not None:
+        return before != at
+    changed = instant(at)  # not in the feed yet: after the list with it was read
+    return changed is not None and changed.timestamp() > state.listed_at
 
 
 def _ended(state: _State) -> _State:

@@ -82,12 +82,12 @@ class LedgerBudgets:
         self.clock = clock
         self.reserved: list[tuple[str, str, str]] = []
         self.learnt: list[tuple[str, str, dict[str, Any]]] = []
-        self.blocked: dict[str, datetime] = {}
+        self.blocked: dict[tuple[str, str], datetime] = {}
 
     async def reserve(
         self, budget: Budget, holder: str, *, cost: float = 1.0, user: str = ""
     ) -> None:
-        until = self.blocked.get(holder)
+        until = self.blocked.get((budget.name, holder))
         if until is not None and self.clock() < until:
             raise RateLimited("Blocked.", retry_at=until)
         self.reserved.append((budget.name, holder, user))
@@ -110,4 +110,5 @@ class LedgerBudgets:
             )
         )
         if blocked_until is not None:
-            self.blocked[holder] = blocked_until
+            before = self.blocked.get((budget.name, holder), blocked_until)
+            self.blocked[budget.name, holder] = max(before, blocked_until)

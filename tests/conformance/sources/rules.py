@@ -35,6 +35,9 @@ def check_pages(pages: Iterable[Page], *, parts: Iterable[str], now: datetime) -
         if page.unchanged:
             assert not page.items
             assert page.failure is None
+        assert 0 <= page.waiting <= 86_400
+        if page.waiting:
+            assert page == Page(part=page.part, waiting=page.waiting), "it says nothing else"
         assert math.isfinite(page.min_interval)
         assert 0 <= page.min_interval <= 86_400
         if page.hub:

@@ -132,3 +132,43 @@ async def test_our_own_pause_can_be_skipped_and_says_so(world: World) -> None:
     with pytest.raises(DistillError, match="`force` syncs all the same"):
         await world.request(force=False)
     await world.request(force=True)
+
+
+async def test_a_part_that_could_not_be_asked_is_no_good_read_and_comes_when_it_may(
+    world: World,
+) -> None:
+    world.source.named = ("a", "b")
+    world.source.plays(Page(part="a"), Page(part="b"))
+    await world.sync(await world.watch())
+    before, account = await world.part("a"), await world.connection()
+    world.ahead = timedelta(minutes=1)
+    await world.tell("UPDATE connection_parts SET pushed_at = now() WHERE part = 'a'")
+    world.source.plays(Page(part="a", waiting=40.0), Page(part="b"))
+    run = await early(world)
+    assert run.status == "completed"
+    part = await world.part("a")
+    assert (part.last_success_at, part.last_attempt_at, part.quiet_reads, part.cursor) == (
+        *(before.last_success_at, before.last_attempt_at, before.quiet_reads, before.cursor),
+    )
+    assert part.pushed_at is not None
+    assert (await world.connection()).last_success_at == account.last_success_at
+    open_at = part.next_attempt_at
+    assert timedelta(seconds=35) < open_at - world.now() <= timedelta(seconds=40)
+    assert timedelta(0) <= (await world.watched()).next_sync_at - open_at < SECOND
+
+    world.ahead += timedelta(seconds=41)
+    world.source.plays(Page(part="a", items=items("a", [1], world.now())), Page(part="b"))
+    await early(world)
+    assert world.source.requests[-1].skip == {"b"}
+    part = await world.part("a")
+    assert (part.pushed_at, part.retry_at) == (None, None)
+    assert await world.stored() == ["a-1"]
+    assert (await world.watched()).next_sync_at - world.now() >= timedelta(minutes=25)
+
+
+async def test_a_part_that_could_never_be_asked_yet_is_pending(world: World) -> None:
+    world.source.plays(Page(part="a", waiting=40.0))
+    await world.sync(await world.watch())
+    assert (await world.part("a")).last_success_at is None
+    assert (await world.connection()).last_success_at is None
+    assert (await world.watched()).next_sync_at - world.now() <= timedelta(seconds=41)

@@ -356,6 +356,19 @@ async def test_the_first_read_goes_back_as_far_as_asked_and_later_ones_to_the_re
     assert (part.title, part.url) == ("A title", "https://example.org/moved")
 
 
+async def test_a_short_period_stays_short_until_a_longer_one_is_asked_for(world: World) -> None:
+    world.source.plays(Page(part="a"))
+    await world.sync(await world.watch(backfill_days=1))
+    seen = (await world.part("a")).first_seen_at
+    world.ahead = timedelta(hours=1)
+    await world.sync()
+    assert world.source.requests[-1].since["a"] == seen - timedelta(days=1)
+    await world.change_watch(backfill_days=4)
+    world.ahead = timedelta(hours=2)
+    await world.sync()
+    assert world.source.requests[-1].since["a"] == seen - timedelta(days=4)
+
+
 async def test_items_older_than_the_retention_do_not_come_back(world: World) -> None:
     old = world.now() - timedelta(days=8)
     world.source.plays(Page(part="a", items=items("a", [1], old)))

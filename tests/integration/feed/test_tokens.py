@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from distill_grpc.errors import DistillError
+from distill_grpc.errors import DistillError, ErrorReason
 from distill_grpc.feed import tokens as feed_tokens
 from distill_grpc.feed.store import tokens as token_store
 from distill_grpc.sources.base import (
@@ -102,6 +102,18 @@ async def test_an_account_connects_by_its_refresh_token_alone(
     assert (await world.sync(run)).status == "completed"
     assert platform.calls == 1, "the pair from connecting is used"
     assert source.requests[-1].credentials["access_token"] == "access-1"
+
+
+@pytest.mark.parametrize("token", [{}, {"access_token": "access-0"}])
+async def test_credentials_that_could_never_renew_are_refused(
+    world: World, platform: OAuthServer, token: dict[str, str]
+) -> None:
+    oauth_source(world, platform)
+    with pytest.raises(DistillError) as refused:
+        await world.connect(credentials={**token, "refresh_token": "refresh-0"})
+    assert refused.value.reason == ErrorReason.INVALID_ARGUMENT
+    assert refused.value.details.keys() == {"credentials.client_id"}
+    assert platform.calls == 0
 
 
 @pytest.mark.parametrize("client_auth", ["basic", "body"])

@@ -188,11 +188,13 @@ def test_who_asks_gets_no_part_that_was_read_just_now_unless_forced() -> None:
     assert skipped(force=True) == frozenset()
 
 
-@given(st.none() | instants, st.integers(1, 30), st.integers(1, 90))
+@given(st.none() | instants, st.integers(1, 30), st.integers(1, 90), st.integers(0, 60))
 def test_the_window_reaches_back_over_the_last_success(
-    last: datetime | None, backfill: int, retention: int
+    last: datetime | None, backfill: int, retention: int, seen: int
 ) -> None:
+    first = NOW - timedelta(days=seen)
     start = window_start(
+        first_seen_at=first,
         last_success_at=last,
         backfill=timedelta(days=backfill),
         retention=timedelta(days=retention),
@@ -202,5 +204,21 @@ def test_the_window_reaches_back_over_the_last_success(
         assert start == NOW - timedelta(days=backfill)
     else:
         assert start <= last - timedelta(hours=1)
-        assert start <= NOW - timedelta(days=retention)
-        assert start in {last - timedelta(hours=1), NOW - timedelta(days=retention)}
+        kept, wanted = NOW - timedelta(days=retention), first - timedelta(days=backfill)
+        assert start <= max(kept, wanted)
+        assert start in {last - timedelta(hours=1), kept, wanted}
+
+
+def test_a_short_period_stays_short_and_a_longer_one_counts_from_the_beginning() -> None:
+    def start(days: int) -> datetime:
+        return window_start(
+            first_seen_at=NOW - timedelta(hours=2),
+            last_success_at=NOW - timedelta(hours=1),
+            backfill=timedelta(days=days),
+            retention=timedelta(days=7),
+            now=NOW,
+        )
+
+    assert start(1) == NOW - timedelta(days=1, hours=2)
+    assert start(5) == NOW - timedelta(days=5, hours=2)
+    assert start(30) == NOW - timedelta(days=7), "nothing that was deleted comes back"

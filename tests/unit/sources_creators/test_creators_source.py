@@ -244,3 +244,13 @@ async def test_a_connection_that_cannot_work_is_refused_by_field(
     with pytest.raises(InvalidConnection) as refused:
         CreatorsSource(SourceContext(http=http)).check(credentials, settings)
     assert set(refused.value.details) == wrong
+
+
+async def test_another_instance_at_a_private_address_is_refused_by_its_field() -> None:
+    async with HttpClient(allow_private_addresses=False) as guarded:
+        source = CreatorsSource(SourceContext(http=guarded))
+        with pytest.raises(InvalidConnection) as refused:
+            source.check({"access_token": token()}, {"url": "http://10.0.0.1:8080"})
+        assert refused.value.details == {"settings.url": "must not be a private address"}
+        source = CreatorsSource(SourceContext(http=guarded.trusting("http://10.0.0.1:8080")))
+        source.check({"access_token": token()}, {"url": "http://10.0.0.1:8080"})

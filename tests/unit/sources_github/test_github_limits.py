@@ -199,7 +199,8 @@ async def test_every_request_is_paid_for_and_reported(
     assert len([name for name, *_ in budgets.reserved if name == "github.pace"]) == len(paid)
     assert len(set(paid)) == 1
     assert TOKEN not in paid[0]
-    assert budgets.learnt[-1][2]["remaining"] == 5_000 - len(github.ledger)
+    told = [told for name, _, told in budgets.learnt if name == "github.requests"]
+    assert told[-1]["remaining"] == 5_000 - len(github.ledger)
 
 
 async def test_a_token_that_ended_is_for_the_user_to_mend(

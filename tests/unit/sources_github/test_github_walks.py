@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from distill_grpc.sources.base import Page
 from distill_grpc.sources.github import GithubSource
 from distill_grpc.sources.http import HttpClient
 from distill_grpc.sources.registry import SourceContext
@@ -82,12 +83,29 @@ async def test_nobody_polls_sooner_than_github_wants(
     for _ in range(3):
         clock.advance(seconds=39)
         (page,) = await reader.read()
-        assert page.unchanged
-        assert 0 < page.min_interval <= 120
+        assert page == Page(part=page.part, waiting=page.waiting), "nobody was asked"
+        assert 0 < page.waiting <= 120
     assert len(github.ledger) == asked
     clock.advance(seconds=5)
     await reader.read()
     assert len(reader.items) == 1
+    assert not github.violations
+
+
+@pytest.mark.parametrize("settings", [INBOX, EVENTS])
+async def test_what_github_says_about_polls_holds_for_the_token_and_not_for_a_connection(
+    settings: dict[str, Any], github: GithubServer, reader: Reader, clock: Clock
+) -> None:
+    reader.settings = settings
+    await reader.read()
+    asked = len(github.ledger)
+    clock.advance(seconds=30)
+    reader.cursors.clear()  # disconnected and connected again, or another user with the same token
+    (page,) = await reader.read(user="another")
+    assert page.waiting
+    assert len(github.ledger) == asked
+    clock.advance(seconds=31)
+    assert not (await reader.read())[0].waiting
     assert not github.violations
 
 
@@ -428,6 +446,7 @@ async def test_a_list_that_cannot_be_read_ends_nothing(
 
 
 async def test_a_cursor_of_another_shape_is_no_cursor(github: GithubServer, reader: Reader) -> None:
+    github.poll_interval = 0
     github.add_thread("One")
     github.add_event()
     garbage: list[Any] = [
@@ -440,6 +459,5 @@ async def test_a_cursor_of_another_shape_is_no_cursor(github: GithubServer, read
     for cursor in garbage:
         reader.cursors = {"notifications": cursor, "received_events": cursor}
         reader.items.clear()
-        github.accounts[TOKEN].last_polls.clear()
         await reader.read()
         assert len(reader.items) == 2, cursor

@@ -286,3 +286,64 @@ def test_the_authority_of_the_tests_is_trusted_by_nobody_else(dovecot: Dovecot) 
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         ssl.create_default_context().wrap_socket(plain, server_hostname=NAME)
+
+
+async def test_another_mailbox_is_read_from_its_start_and_takes_nothing_away(
+    mailbox: Mailbox, dovecot: Dovecot, source: EmailSource
+) -> None:
+    for n in range(4):
+        mailbox.deliver(mail(subject=f"hers {n}"))
+    await mailbox.read()
+    other = Mailbox(dovecot, f"{mailbox.user}-other", source)
+    other.deliver(mail(subject="his"))
+    # Servers number mailboxes by the second in which they were made: two may have the same.
+    with dovecot.mailbox(other.user) as client:
+        client.select("INBOX", readonly=True)
+        other_validity = int(client.response("UIDVALIDITY")[1][0])
+    mailbox.cursors["INBOX"]["uidvalidity"] = other_validity
+    mailbox.credentials = other.credentials
+    await mailbox.read()
+    assert mailbox.titles() == ["hers 0", "hers 1", "hers 2", "hers 3", "his"]
+    assert not mailbox.deleted
+    dovecot.remove(other.user, 1)
+    await mailbox.read()
+    assert mailbox.titles() == ["hers 0", "hers 1", "hers 2", "hers 3"]
+
+
+async def test_the_same_mailbox_goes_on_however_its_servers_name_is_written(
+    mailbox: Mailbox,
+) -> None:
+    mailbox.credentials["host"] = "localhost"
+    mailbox.deliver(mail(subject="one"))
+    await mailbox.read()
+    mailbox.credentials["host"] = "LOCALHOST"
+    assert [page.unchanged for page in await mailbox.read()] == [True]
+
+
+async def test_a_longer_period_wanted_later_brings_the_older_messages(mailbox: Mailbox) -> None:
+    mailbox.days = 1
+    for hours in (24 * 9, 24 * 5, 24 * 3, 2):
+        mailbox.deliver(mail(subject=f"{hours} hours"), hours=hours)
+    await mailbox.read()
+    assert mailbox.titles() == ["2 hours"]
+    mailbox.days = 7
+    await mailbox.read()
+    assert mailbox.titles() == ["120 hours", "2 hours", "72 hours"]
+    assert [page.unchanged for page in await mailbox.read()] == [True]
+
+
+async def test_older_messages_that_are_fetched_later_survive_an_interruption(
+    mailbox: Mailbox,
+) -> None:
+    mailbox.days = 1
+    for n in range(120):
+        mailbox.deliver(mail(subject=f"m{n}"), hours=24 * 5)
+    mailbox.deliver(mail(subject="new"))
+    await mailbox.read()
+    mailbox.days = 7
+    await mailbox.read(pages=1)
+    assert len(mailbox.items) == 51
+    mailbox.deliver(mail(subject="newer"))
+    pages = await mailbox.read()
+    assert len(mailbox.items) == 122
+    assert sum(len(page.items) for page in pages) == 71

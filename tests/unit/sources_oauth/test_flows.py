@@ -112,3 +112,28 @@ def test_what_is_no_token_is_refused(answer: dict[str, Any]) -> None:
 def test_tokens_do_not_show_themselves() -> None:
     tokens = oauth.read_tokens({"access_token": "SEKRET"}, "token", now=NOW)
     assert "SEKRET" not in repr(tokens)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "wrong"),
+    [
+        ({}, set()),
+        ({"access_token": "a"}, set()),
+        ({"refresh_token": "r", "client_id": "c", "scope": "x"}, set()),
+        ({"refresh_token": "r"}, {"credentials.client_id"}),
+        ({"scope": "x"}, {"credentials.refresh_token", "credentials.client_id"}),
+        ({"client_id": "c"}, {"credentials.refresh_token"}),
+        ({"client_id": 5, "refresh_token": "r"}, {"credentials.client_id"}),
+        ({"client_id": "", "refresh_token": "r"}, {"credentials.client_id"}),
+        ({"client_id": "c", "refresh_token": "r\n"}, {"credentials.refresh_token"}),
+    ],
+)
+def test_what_a_renewal_lacks_is_named(credentials: dict[str, Any], wrong: set[str]) -> None:
+    assert oauth.check_renewal(oauth.github(), credentials).keys() == wrong
+    assert oauth.check_renewal(None, credentials) == {}
+
+
+def test_where_many_platforms_are_meant_the_credentials_name_where_to_renew() -> None:
+    given = {"refresh_token": "r", "client_id": "c"}
+    told = oauth.check_renewal(oauth.named_by_credentials(), given)
+    assert told.keys() == {"credentials.token_url"}

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from distill_grpc.sources.base import InvalidConnection
+from distill_grpc.sources.http import HttpClient
+from distill_grpc.sources.registry import SourceContext
 from distill_grpc.sources.rss import MAX_FEEDS, RssSource
 
 GOOD = "https://blog.example/feed"
@@ -97,3 +99,43 @@ def test_everything_wrong_is_said_at_once(rss: RssSource) -> None:
         "settings.feeds[0]",
         "settings.feeds[2]",
     }
+
+
+@pytest.mark.parametrize(
+    "feed",
+    [
+        "http://127.0.0.1/feed",
+        "http://169.254.169.254/",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://0/",
+        "http://0x7f.1/",
+        "http://0177.0.0.1/",
+        "http://127.0.0.1./",
+        "http://\uff11\uff12\uff17.0.0.1/",
+        "http://[::1]/",
+        "http://[fe80::1%25eth0]/",
+        "http://[::ffff:10.0.0.1]/",
+        "https://10.0.0.1:8443/feed",
+    ],
+)
+async def test_private_addresses_are_refused_in_every_form_unless_they_are_allowed(
+    rss: RssSource, feed: str
+) -> None:
+    async with HttpClient(allow_private_addresses=False) as http:
+        guarded = RssSource(SourceContext(http=http))
+        with pytest.raises(InvalidConnection) as refused:
+            guarded.check({}, {"feeds": [GOOD, feed]})
+        assert refused.value.details == {"settings.feeds[1]": "must not be a private address"}
+        await guarded.close()
+    rss.check({}, {"feeds": [GOOD, feed]})
+
+
+@pytest.mark.parametrize(
+    "feed", [GOOD, "http://localhost/", "http://8.8.8.8/", "http://10.example/"]
+)
+async def test_names_and_public_addresses_are_not_looked_at_before_they_are_read(feed: str) -> None:
+    async with HttpClient(allow_private_addresses=False) as http:
+        guarded = RssSource(SourceContext(http=http))
+        guarded.check({}, {"feeds": [feed]})
+        await guarded.close()

@@ -317,3 +317,67 @@ async def test_whatever_happens_everything_served_is_stored_once(
         assert reader.items.keys() == shown
         assert server.served() == shown
         assert not reader.deleted
+
+
+@pytest.mark.parametrize("part", ["home", "mentions"])
+async def test_a_longer_period_wanted_later_is_walked_below_the_end_of_the_first(
+    server: XServer, reader_of: Callable[..., Reader], part: str
+) -> None:
+    reader = reader_of(timelines=[part])
+    publish_many(server, 60, on=part, minutes=120)  # five days
+    server.page_limit = 10
+    reader.days = 1
+    await reader.read()
+    assert 0 < len(reader.items) < 14
+    first = set(reader.items)
+    server.world.pass_time(days=1)
+    server.world.publish("new", on=[part])
+    await reader.read()
+    assert len(reader.items) == len(first) + 1, "a period that stays brings nothing older"
+    before, served = len(server.asked(part)), len(reader.items)
+    reader.days = 7
+    pages = await reader.read()
+    assert reader.items.keys() == server.world.first_ids(part)
+    brought = [item.platform_id for page in pages for item in page.items]
+    assert len(brought) == len(set(brought)) == len(reader.items) - served
+    assert len(server.asked(part)) - before <= 7, "what was walked is not asked for again"
+    assert len(server.asked(part)) == before + len(pages)
+    (page,) = await reader.read()
+    assert page.unchanged
+
+
+async def test_a_walk_to_older_posts_goes_on_where_it_broke_off_after_the_news(
+    server: XServer, reader: Reader
+) -> None:
+    publish_many(server, 60, minutes=120)
+    server.page_limit = 10
+    reader.days = 1
+    await reader.read()
+    reader.days = 6
+    await reader.read(pages=3)
+    held = len(reader.items)
+    server.forget_pages()
+    server.world.pass_time(minutes=30)
+    server.world.publish("new")
+    pages = await reader.read()
+    assert [item.content for item in pages[0].items] == ["new"]
+    assert sum(len(page.items) for page in pages) == len(reader.items) - held
+    assert reader.items.keys() == server.world.first_ids("home")
+
+
+async def test_a_walk_to_older_posts_keeps_to_the_days_money(
+    server: XServer, reader_of: Callable[..., Reader], budgets: StrictBudgets
+) -> None:
+    reader = reader_of(timelines=["home"], daily_usd=0.25)
+    publish_many(server, 60, minutes=120)
+    reader.days = 0.5
+    await reader.read()
+    reader.days = 6
+    for _ in range(12):
+        await reader.read()
+        server.world.pass_time(hours=24)
+        if reader.failure is None:
+            break
+        assert reader.failure.reason == "budget_spent"
+    wanted = {p.text for p in server.world.shown("home")}
+    assert len(reader.texts() & wanted) >= 40

@@ -121,6 +121,38 @@ async def test_an_edited_video_comes_again(
     assert len(reader.items) == 1
 
 
+async def test_an_edit_before_the_first_look_at_the_feed_is_not_missed(
+    youtube: YoutubeServer, reader: Reader, channel: str, clock: Clock
+) -> None:
+    video, other = youtube.add_video(channel, "Befroe"), youtube.add_video(channel, "Other")
+    clock.advance(minutes=1)
+    await reader.read()
+    clock.advance(minutes=10)
+    youtube.edit(video, title="Before")
+    clock.advance(minutes=10)
+    pages = await reader.read()
+    assert [item.platform_id for page in pages for item in page.items] == [video]
+    assert reader.items[video].title == "Before"
+    assert other in reader.items
+    assert (await reader.read())[0].unchanged
+
+
+async def test_an_edit_that_shows_when_the_list_is_read_comes_with_the_next_read(
+    youtube: YoutubeServer, reader: Reader, channel: str, clock: Clock
+) -> None:
+    video = youtube.add_video(channel, "Befroe")
+    clock.advance(minutes=1)
+    await reader.read()
+    clock.advance(hours=25)
+    youtube.edit(video, title="Before")
+    await reader.read()
+    clock.advance(minutes=30)
+    await reader.read()
+    assert reader.items[video].title == "Before"
+    clock.advance(minutes=30)
+    assert (await reader.read())[0].unchanged
+
+
 async def test_deleted_and_private_videos_are_deleted(
     youtube: YoutubeServer, reader: Reader, channel: str, clock: Clock
 ) -> None:
