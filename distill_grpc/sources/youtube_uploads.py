@@ -53,6 +53,7 @@ class _State:
     walk_token: str = ""  # of the page to read next
     walk_seen: list[str] = field(default_factory=list)
     walk_pages: int = 0
+    walk_barren: int = 0  # pages in a row without anything that was not seen in the walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +142,16 @@ class Uploads:
                 known=[v for v in state.known if v not in {*deleted, *missing}],
                 walk_seen=_distinct([*state.walk_seen, *(v for v in fresh if v not in gone)]),
                 walk_pages=state.walk_pages + 1,
+                walk_barren=0 if fresh else state.walk_barren + 1,
             )
             if token and (token == state.walk_token or state.walk_pages >= _MAX_PAGES):
                 cursor = api_state.dump(_ended(state))
                 yield Page(part=self.part, items=items, cursor=cursor, failure=endless())
                 return
-            # Pages that repeat under new tokens have no end either.
-            last = not token or not fresh or self._is_ground(entries, state)
+            # What came since the walk began moves what was seen to later pages, but no further than so
+            # many of them: pages that repeat under new tokens have no end either.
+            repeats = state.walk_barren > len(state.walk_seen) // AT_ONCE + 1
+            last = not token or repeats or self._is_ground(entries, state)
             state = self._completed(state) if last else replace(state, walk_token=token)
             yield Page(
                 part=self.part,
@@ -322,7 +326,7 @@ def _is_edited(state: _State, video: str, at: str) -> bool:
 
 
 def _ended(state: _State) -> _State:
-    return replace(state, walk_token="", walk_seen=[], walk_pages=0)
+    return replace(state, walk_token="", walk_seen=[], walk_pages=0, walk_barren=0)
 
 
 def _distinct(ids: Iterable[str]) -> list[str]:
