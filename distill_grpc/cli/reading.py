@@ -169,16 +169,12 @@ def _show_digest(answer: Any) -> None:
     out.print()
     for number, highlight in enumerate(content.get("highlights", [])):
         out.print(Padding(plain(f"• {highlight}"), (0, 0, 0, 1)))
-        cited = _cited(content, number)
-        if len(cited) > SHOWN_CITATIONS:
-            more = len(cited) - SHOWN_CITATIONS + 1
-            cited = [*cited[: SHOWN_CITATIONS - 1], f"and {more} more"]
-        for line in cited:
-            out.print(Padding(plain(line, style="dim"), (0, 0, 0, 3)))
+        _show_cited(content, highlight=number)
     for name, text in content.get("sections", {}).items():
         out.print()
         out.print(plain(name.replace("_", " ").capitalize(), style="bold"))
         out.print(plain(text))
+        _show_cited(content, section=name)
     numbers = summary.get("statistics", {})
     read = count(numbers.get("items_processed", 0), "item")
     origins = count(numbers.get("sources", 0), "author or feed", "authors and feeds")
@@ -188,11 +184,16 @@ def _show_digest(answer: Any) -> None:
     out.print(plain(f"{made} · {model} · {at}", style="dim"))
 
 
-def _cited(content: Any, highlight: int) -> list[str]:
-    """The items behind a highlight, with their addresses."""
-    return [
+def _show_cited(content: Any, **statement: Any) -> None:
+    """Prints the first items behind a highlight or a section, by address where they have one."""
+    cited = [
         entry.get("url") or entry.get("title", "")
         for citation in content.get("citations", [])
-        if citation.get("highlight") == highlight
+        if statement.items() <= citation.items()
         for entry in citation.get("items", [])
     ]
+    if len(cited) > SHOWN_CITATIONS:
+        more = len(cited) - SHOWN_CITATIONS + 1
+        cited = [*cited[: SHOWN_CITATIONS - 1], f"and {more} more"]
+    for line in cited:
+        console().print(Padding(plain(line, style="dim"), (0, 0, 0, 3)))

@@ -112,7 +112,9 @@ def test_search_shows_what_was_found_and_counts(distill: Run, service: Any) -> N
     assert "sources: rss 3" in told.out
 
 
-def test_digest_shows_highlights_with_what_they_rest_on(distill: Run, service: Any) -> None:
+def test_digest_shows_highlights_and_sections_with_what_they_rest_on(
+    distill: Run, service: Any
+) -> None:
     answer = {
         "summary": {
             "period": "daily",
@@ -121,7 +123,13 @@ def test_digest_shows_highlights_with_what_they_rest_on(distill: Run, service: A
             "content": {
                 "highlights": ["gRPC got faster."],
                 "sections": {"trending": "Everybody talks."},
-                "citations": [{"highlight": 0, "items": [{"id": "1", "url": "https://e.com/1"}]}],
+                "citations": [
+                    {"highlight": 0, "items": [{"id": "1", "url": "https://e.com/1"}]},
+                    {
+                        "section": "trending",
+                        "items": [{"id": str(n), "title": f"Talk {n}"} for n in range(9)],
+                    },
+                ],
             },
             "statistics": {"items_processed": 3, "sources": 2},
         },
@@ -134,6 +142,8 @@ def test_digest_shows_highlights_with_what_they_rest_on(distill: Run, service: A
         "gRPC got faster.",
         "https://e.com/1",
         "Trending",
+        "Talk 0",
+        "and 6 more",
         "3 items from 2 authors and feeds",
     ):
         assert part in told.out
