@@ -38,21 +38,7 @@ def filter_case(context: schemathesis.HookContext, case: schemathesis.Case) -> b
     """Leaves out what the door refuses or takes before the schema counts.
 
     Bodies of white space, sent as "no JSON", are taken for no body; addresses over 8 KiB answer 414.
-    `PUT /users/login` is no wrong method of `/users/login` but a right one of `/users/{id}`.
     """
-    if _is_anothers(case):
-        return False
     if isinstance(case.body, bytes) and not case.body.strip():
         return False
     return len(str(case.query)) < _LONGEST_QUERY
-
-
-def _is_anothers(case: schemathesis.Case) -> bool:
-    """True where a case asks what another operation's address answers, too."""
-    paths = case.operation.schema.raw_schema["paths"]
-    return any(
-        template != case.path
-        and (case.method == "OPTIONS" or case.method.lower() in operations)
-        and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), case.path)
-        for template, operations in paths.items()
-    )

@@ -16,11 +16,6 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 @pytest.mark.timeout(600)
 async def test_the_service_keeps_to_its_own_openapi_document(tmp_path: Path) -> None:
     figures = await fuzz(tmp_path, examples=60, seed=SEED)
-    if figures.errors and not figures.failures:
-        # The tool itself stumbled, which two threads of it rarely do: nothing was found, and not all
-        # was asked. What does not let it ask at all shows again.
-        (again := tmp_path / "again").mkdir()
-        figures = await fuzz(again, examples=60, seed=SEED)
     assert figures.found == [], figures.text[-20_000:]
     assert figures.operations >= 16
     assert figures.calls >= 1500, figures

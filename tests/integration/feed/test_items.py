@@ -247,16 +247,15 @@ async def test_search_is_filtered_and_paged(engine: AsyncEngine) -> None:
     whole = await search(engine, "comet", limit=100)
     assert len(set(whole)) == 41
     seen: list[str] = []
-    after: tuple[float, UUID] | None = None
+    filters = Filters(query="comet", limit=6)
     while True:
         async with engine.connect() as connection:
-            found = await item_lists.search_items(
-                connection, USER, Filters(query="comet", limit=6, after=after)
-            )
+            found = await item_lists.search_items(connection, USER, filters)
         seen += [row.platform_id for row in found[:6]]
         if len(found) <= 6:
             break
-        after = (found[5].rank, found[5].id)
+        filters.after = (datetime.fromtimestamp(found[5].published, UTC), found[5].id)
+        filters.after_rank = found[5].rank
     assert seen == whole
 
 
