@@ -23,9 +23,9 @@ _EMPHASIS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__")
 _APPEARED = re.compile(
     r"The post [^\n]{1,300}? (?:first appeared|appeared first) on [^\n]{1,150}", re.IGNORECASE
 )
-_CUT_MARK = re.compile(r"""([.!?…。！？]["'”’»)]?)?\s?\[(?:…|\.\.\.|&hellip;|&#8230;)\]""")  # noqa: RUF001 -- CJK
+_CUT_MARK = re.compile(r"""([.!?…。！？]["'”’»)]?)?\s?\[(?:…|\.\.\.|&hellip;|&#8230;)\]""")  # noqa: RUF001 -- marks of CJK
 # Marks of footnotes: Markdown's, and raised numbers behind a sentence.
-_NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,20}\](?!:)|(?<=[.!?…,;”’»])[⁰¹²³⁴-⁹]{1,3}(?!\w)")  # noqa: RUF001 -- a quote
+_NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,20}\](?!:)|(?<=[.!?…,;”’»])[⁰¹²³⁴-⁹]{1,3}(?!\w)")  # noqa: RUF001 -- closing quotes
 _MORE_MARK = re.compile(
     r"""\ ?(?:
       \((?:more|weiter|suite)(?:…|\.\.\.)\)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -66,6 +66,31 @@ class Life:
                 if answer.body["error"] != "sync_in_progress":
                     return dict(answer.body)
                 await self.service.job_done(answer.body["details"]["job_id"], self.user)
+
+    async def waits(self, ledger: Sequence[object]) -> str:
+        """Asserts that nobody asks a platform that asked to wait; until when it is left alone."""
+        asked = len(ledger)
+        for _ in range(3):
+            refused = await self.refused()
+            assert refused["error"] == "rate_limited"
+        assert len(ledger) == asked, "asked before the instant that the platform named"
+        return str(refused["retry_after"])
+
+    async def ends_with_its_token(self, ledger: Sequence[object]) -> None:
+        """Asserts that a token that was revoked is told, and not used again."""
+        report = await self.sync()
+        assert (report["status"], report["error"]) == ("failed", "token_expired")
+        connection = await self.connection()
+        assert (connection["state"], connection["error"]) == ("action_required", "token_expired")
+        asked = len(ledger)
+        assert (await self.sync())["status"] == "failed"
+        assert len(ledger) == asked, "a token that ended was used again"
+
+    async def reconnects(self, **credentials: str) -> None:
+        """Connects with another token, and reads what came meanwhile."""
+        again = await self.connect(credentials=credentials)
+        assert (again.status, again.body["state"]) == (200, "ok"), again.text
+        assert (await self.sync())["status"] == "completed"
 
     async def goes_on(self, instant: str) -> None:
         """Returns when the source was read well again, by itself and soon after the instant."""

@@ -73,30 +73,16 @@ async def _a_limit(life: Life, platform: CreatorsServer) -> None:
     platform.limit = platform.accounts[FIRST].used + 6  # in the middle of what is looked up
     assert (await life.sync())["error"] == "rate_limited"
     platform.limit = 1_000
-    asked = len(platform.ledger)
-    for _ in range(3):
-        refused = await life.refused()
-        assert refused["error"] == "rate_limited"
-    assert len(platform.ledger) == asked, "asked before the instant that the platform named"
-    await life.goes_on(refused["retry_after"])
+    await life.goes_on(await life.waits(platform.ledger))
     assert set(missed) <= set(await life.stored())
 
 
 async def _an_ended_login(life: Life, platform: CreatorsServer) -> None:
     platform.accounts[FIRST].revoked = True
-    report = await life.sync()
-    assert (report["status"], report["error"]) == ("failed", "token_expired")
-    connection = await life.connection()
-    assert (connection["state"], connection["error"]) == ("action_required", "token_expired")
-    asked = len(platform.ledger)
-    assert (await life.sync())["status"] == "failed"
-    assert len(platform.ledger) == asked, "a token that ended was used again"
-
+    await life.ends_with_its_token(platform.ledger)
     platform.add_account(SECOND)
     (after,) = platform.add(BOB, 1, until=now())
-    again = await life.connect(credentials={"access_token": SECOND})
-    assert (again.status, again.body["state"]) == (200, "ok"), again.text
-    assert (await life.sync())["status"] == "completed"
+    await life.reconnects(access_token=SECOND)
     assert after in await life.stored()
 
 

@@ -86,30 +86,16 @@ async def _a_limit(life: Life, github: GithubServer) -> None:
     during = github.add_thread("During the limit")
     report = await life.sync()
     assert report["error"] == "rate_limited"
-    asked = len(github.ledger)
-    for _ in range(3):
-        refused = await life.refused()
-        assert refused["error"] == "rate_limited"
-    assert len(github.ledger) == asked, "asked before the instant that GitHub named"
-    await life.goes_on(refused["retry_after"])
+    await life.goes_on(await life.waits(github.ledger))
     assert f"thread:{during['id']}" in await life.stored()
 
 
 async def _an_ended_token(life: Life, github: GithubServer) -> None:
     github.accounts[FIRST].revoked = True
-    report = await life.sync()
-    assert (report["status"], report["error"]) == ("failed", "token_expired")
-    connection = await life.connection()
-    assert (connection["state"], connection["error"]) == ("action_required", "token_expired")
-    asked = len(github.ledger)
-    assert (await life.sync())["status"] == "failed"
-    assert len(github.ledger) == asked, "a token that ended was used again"
-
+    await life.ends_with_its_token(github.ledger)
     github.add_account(SECOND)
     after = github.add_thread("After the pause")
-    again = await life.connect(credentials={"token": SECOND})
-    assert (again.status, again.body["state"]) == (200, "ok")
-    assert (await life.sync())["status"] == "completed"
+    await life.reconnects(token=SECOND)
     assert f"thread:{after['id']}" in await life.stored()
 
 

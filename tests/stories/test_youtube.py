@@ -119,12 +119,7 @@ async def _a_spent_day(life: Life, youtube: YoutubeServer, busy: str, clock: Clo
 
 
 async def _waits(life: Life, youtube: YoutubeServer) -> None:
-    asked = len(youtube.ledger)
-    for _ in range(3):
-        refused = await life.refused()
-        assert refused["error"] == "rate_limited"
-    assert len(youtube.ledger) == asked, "asked before the instant that YouTube named"
-    await life.goes_on(refused["retry_after"])
+    await life.goes_on(await life.waits(youtube.ledger))
 
 
 async def _a_renewed_token(
